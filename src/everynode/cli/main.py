@@ -1,0 +1,5 @@
+"""Entry point of the `everynode` command."""
+
+
+def main() -> None:
+    raise SystemExit(2)

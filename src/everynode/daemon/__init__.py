@@ -1,0 +1,1 @@
+"""One process: wiring, start, stop, local HTTP API, the real clock."""

@@ -1,0 +1,1 @@
+"""The only user of ctypes and raw system calls, behind one small protocol."""

@@ -1,0 +1,86 @@
+"""Every bound in one place, each with its reason. Times in seconds unless the name says otherwise."""
+
+from __future__ import annotations
+
+KiB = 1024
+MiB = 1024 * KiB
+
+# Paths. A name of 255 bytes is the limit of every Linux filesystem (NAME_MAX).
+NAME_BYTES_MAX = 255
+# Longer paths than PATH_MAX exist, but records must be bounded before a peer may make us allocate.
+PATH_BYTES_MAX = 16 * KiB
+PATH_DEPTH_MAX = 1024
+# The folder in each root that holds the vault and the marker; never replicated.
+RESERVED_NAME = b".everynode"
+
+# Contents. A small change must need one one-way trip: contents up to this ride in the batch.
+INLINE_BYTES_MAX = 32 * KiB
+# The unit of fetching, verifying and resuming: small enough that a scattered edit moves little,
+# large enough that its digest (32 bytes) is 1/4096 of it.
+BLOCK_BYTES = 128 * KiB
+# One answer to a fetch: enough to fill a fast link at one round trip, small enough to share it.
+FETCH_BYTES_MAX = 1 * MiB
+# Fetch requests under way per peer: FETCH_BYTES_MAX * this is what one file may hold in memory.
+FETCH_WINDOW = 8
+
+# Messages. The largest legal frame; a longer length is refused before anything is allocated.
+FRAME_BYTES_MAX = 8 * MiB
+# A batch or part of a run is closed when it holds this much...
+BATCH_BYTES = 1 * MiB
+BATCH_RECORDS = 1024
+# ...and the parts of a run that may be under way unacknowledged.
+RUN_WINDOW = 4
+# Inline contents kept in memory between hearing and placing; beyond it they are fetched again.
+INLINE_CACHE_BYTES = 64 * MiB
+# An origin's counter: 2^53 keeps it exact in JSON; at a million changes a second it lasts 285 years.
+SEQUENCE_MAX = 2**53
+# Origins in one vector: members that ever were, with every epoch; hostile vectors are cut here.
+ORIGINS_MAX = 65_536
+# Siblings of one path: one per node that changed it concurrently.
+SIBLINGS_MAX = 4_096
+
+# Links.
+HANDSHAKE_TIMEOUT = 10.0  # a silent client holds a handshake until our deadline
+HEARTBEAT_INTERVAL = 2.0
+HEARTBEAT_MISSED_MAX = 3  # a peer silent for this many intervals is cut off and dialled again
+RECONNECT_MIN = 0.2
+RECONNECT_MAX = 15.0
+SEND_QUEUE_BYTES = 8 * MiB  # what may wait in memory for one slow peer before senders wait
+CONNECTIONS_UNKNOWN_MAX = 64  # handshakes under way from anybody at once
+
+# Capture.
+SETTLE_MS = 20  # quiet time after a notice that is not a close or rename
+BUSY_LOOKS_MAX = 40  # looks at a file that has a writer before it is followed or a problem
+BUSY_LOOK_INTERVAL_MS = 250
+CHANGE_LOOKS_MAX = 5  # reads of a file that changes while read, before it counts as busy
+TICK_NS = 10_000_000  # a stamp younger than a clock tick at observation is not trusted later
+SCAN_BATCH = 1024  # paths looked at in one hop to a thread
+SYNC_INTERVAL = 5.0  # background sync of captured contents (raises synced_seq)
+
+# Applying.
+APPLY_BATCH = 1024  # records placed in one group commit
+APPLY_BATCH_BYTES = 32 * MiB
+SYNCFS_FILES_MIN = 16  # fewer files than this are synced one by one
+PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a problem
+RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RETRY_MAX
+RETRY_MAX = 300.0
+
+# Vault.
+VAULT_GENERATIONS = 5
+VAULT_AGE_DAYS = 30
+VAULT_BYTES = 10 * 1024 * MiB
+FREE_RESERVE_PERCENT = 5  # of the filesystem, kept free above all generations
+FREE_RESERVE_BYTES_MAX = 1024 * MiB
+
+# Reports.
+PROBLEMS_SHOWN_MAX = 1000
+LOG_EVENTS_KEPT = 10_000
+HEADS_DELAY_MS = 20  # knowledge is announced this long after it changed, once for many changes
+HEADS_GRACE = 0.4  # what a peer knows and we do not is asked for after this; at once if its author is not linked
+EXCEPTIONS_MAX = 1000  # unplaced dots named one by one in placed knowledge
+
+# Trust.
+TOKEN_VALID_SECONDS = 3600
+JOIN_MESSAGE_BYTES_MAX = 64 * KiB
+STATEMENT_BYTES_MAX = 256 * KiB
+STATEMENTS_MAX = 10_000

@@ -1,0 +1,1 @@
+"""The nouns: path, entry, version, record, notice, message, problem, policy."""

@@ -1,0 +1,213 @@
+"""What peers say to each other. One frame holds one message; `wire.codec` makes the bytes.
+
+Groups are named by their 16-byte id (`GroupId`), which never changes and is not reused.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from everynode.model.ids import Digest, Dot, NodeId, Origin, Sequence
+from everynode.model.path import RelPath
+from everynode.model.record import Vector, Version
+
+GroupId = bytes
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="type"):
+    """Base of everything on a link."""
+
+
+class Hello(Message, frozen=True, array_like=True, tag="hello"):
+    """First on a link, both ways; nothing else is heard before it."""
+
+    protocol: int
+    cluster: bytes
+    """Fingerprint of the cluster (32 bytes)."""
+    node: NodeId
+    name: str
+    listen: tuple[str, ...]
+    """Addresses `host:port` at which the sender may be dialled."""
+
+
+class Ping(Message, frozen=True, array_like=True, tag="ping"):
+    """Sent when nothing else was for a heartbeat; any message counts as a sign of life."""
+
+    number: int
+
+
+class Statements(Message, frozen=True, array_like=True, tag="statements"):
+    """Signed statements of the cluster file (encoded by `trust.statements`); idempotent, in any order."""
+
+    statements: tuple[bytes, ...]
+    digest: bytes = b""
+    """Digest of the sender's whole set, so that equality is seen without sending it."""
+
+
+class WireRecord(Message, frozen=True, array_like=True, tag="r"):
+    path: RelPath
+    version: Version
+
+
+class GroupHello(Message, frozen=True, array_like=True, tag="group"):
+    """Opens a group on a link: who I am in it and what I know of you."""
+
+    group: GroupId
+    origin: Origin
+    """The sender's own present origin."""
+    index: bytes
+    """16 random bytes that name this life of the sender's index; arrivals count within it."""
+    highest_of_you: Sequence
+    """The highest sequence the sender has ever seen of the receiver's present-or-later origin, see `epoch_of_you`."""
+    epoch_of_you: int
+    """The highest epoch of the receiver that the sender has seen, or -1."""
+    heard: Vector
+    forgotten: Vector
+
+
+class Heads(Message, frozen=True, array_like=True, tag="heads"):
+    """Sent after knowledge changed: what I have heard, and what of it is on my disk, durable."""
+
+    group: GroupId
+    heard: Vector
+    placed: Vector
+    exceptions: tuple[Dot, ...] = ()
+    """Dots covered by `placed` that are not placed all the same (problems)."""
+    backlog: int = 0
+    """Records heard and not placed."""
+
+
+class Batch(Message, frozen=True, array_like=True, tag="batch"):
+    """A live run of one author: all changes of `origin` after `before` up to and including `after`.
+
+    For each of those changes the present record of its path is in `records`, so that a receiver which knows
+    `origin` up to `before` may claim `after`. Contents of small files ride along by digest.
+    """
+
+    group: GroupId
+    origin: Origin
+    before: Sequence
+    after: Sequence
+    records: tuple[WireRecord, ...]
+    contents: dict[Digest, bytes] = {}
+
+
+class RunRequest(Message, frozen=True, array_like=True, tag="run?"):
+    """Send me what I do not know. Also moves the window: a later request with the same `run` acknowledges parts."""
+
+    group: GroupId
+    run: int
+    """Chosen by the receiver; names the run on this link."""
+    knows: Vector
+    index: bytes
+    """The sender's index life for which `since` holds; empty: from the beginning."""
+    since: int
+    """Arrival position up to which all was heard from this peer."""
+
+
+class RunCredit(Message, frozen=True, array_like=True, tag="run+"):
+    """The receiver has made one more part durable; one more may come."""
+
+    group: GroupId
+    run: int
+
+
+class RunPart(Message, frozen=True, array_like=True, tag="run"):
+    group: GroupId
+    run: int
+    records: tuple[WireRecord, ...]
+    contents: dict[Digest, bytes] = {}
+
+
+class RunEnd(Message, frozen=True, array_like=True, tag="run."):
+    """The checkpoint: all that `knows` covers was sent in this run or was known to the receiver before."""
+
+    group: GroupId
+    run: int
+    knows: Vector
+    index: bytes
+    arrival: int
+    """Where the next run from this sender may start."""
+
+
+class BlocksRequest(Message, frozen=True, array_like=True, tag="blocks?"):
+    """Which blocks is this content made of?"""
+
+    group: GroupId
+    request: int
+    path: RelPath
+    """Where the sender of this message believes the content to be; a hint."""
+    digest: Digest
+
+
+class Blocks(Message, frozen=True, array_like=True, tag="blocks"):
+    group: GroupId
+    request: int
+    blocks: bytes
+    """The block digests, 32 bytes each, in order."""
+
+
+class FetchRequest(Message, frozen=True, array_like=True, tag="fetch?"):
+    group: GroupId
+    request: int
+    path: RelPath
+    digest: Digest
+    offset: int
+    length: int
+    """At most limits.FETCH_BYTES_MAX."""
+
+
+class FetchPart(Message, frozen=True, array_like=True, tag="fetch"):
+    group: GroupId
+    request: int
+    data: bytes
+
+
+class Gone(Message, frozen=True, array_like=True, tag="gone"):
+    """The content asked for in `request` is not to be had here (any more)."""
+
+    group: GroupId
+    request: int
+
+
+class GroupBye(Message, frozen=True, array_like=True, tag="group."):
+    """The sender does not hold this group (any more), or has halted it."""
+
+    group: GroupId
+    why: str
+
+
+AnyMessage = (
+    Hello
+    | Ping
+    | Statements
+    | GroupHello
+    | Heads
+    | Batch
+    | RunRequest
+    | RunCredit
+    | RunPart
+    | RunEnd
+    | BlocksRequest
+    | Blocks
+    | FetchRequest
+    | FetchPart
+    | Gone
+    | GroupBye
+)
+
+GroupMessage = (
+    GroupHello
+    | Heads
+    | Batch
+    | RunRequest
+    | RunCredit
+    | RunPart
+    | RunEnd
+    | BlocksRequest
+    | Blocks
+    | FetchRequest
+    | FetchPart
+    | Gone
+    | GroupBye
+)

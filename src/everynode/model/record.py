@@ -1,0 +1,64 @@
+"""What the index says of a path: siblings and context, and what was placed here."""
+
+from __future__ import annotations
+
+import msgspec
+
+from everynode.model.entry import Entry, Stamp
+from everynode.model.ids import Dot, Origin, Sequence
+from everynode.model.path import RelPath
+
+Vector = dict[Origin, Sequence]
+"""Origin -> highest sequence. A missing origin counts as 0."""
+
+
+class Sibling(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One change of a path that nothing known here has superseded."""
+
+    origin: Origin
+    sequence: Sequence
+    entry: Entry
+    """What stands there; for a tombstone: what stood there when it was deleted."""
+    live: bool = True
+    """False: a tombstone."""
+    content: bool = True
+    """Whether content (kind, bytes, target) changed rather than attributes alone. Tombstones: False."""
+
+    @property
+    def dot(self) -> Dot:
+        return (self.origin, self.sequence)
+
+
+class Version(msgspec.Struct, frozen=True, array_like=True):
+    """Siblings (at least one, ordered by dot) and the context they imply.
+
+    `context` holds only what the siblings' own dots do not already say: empty when trivial.
+    """
+
+    siblings: tuple[Sibling, ...]
+    context: Vector = {}
+
+
+class Placed(msgspec.Struct, frozen=True, array_like=True):
+    """What this node put at, or found at, a path: the ground against which local changes are told."""
+
+    version: Version
+    """The version shown then: a local change supersedes exactly its siblings."""
+    entry: Entry | None
+    """What is actually there (attributes that could not be set differ from the sibling's); None: nothing."""
+    stamp: Stamp | None
+    shown: Dot
+    """The sibling that was shown."""
+
+
+class Record(msgspec.Struct, frozen=True):
+    """One row of the index."""
+
+    path: RelPath
+    version: Version
+    placed: Placed | None = None
+    """None: nothing of this path was ever placed here."""
+    unplaced: bool = False
+    """There is work to do: what is shown by `version` may differ from `placed`."""
+    arrival: int = 0
+    """Rises with every change of the record on this node; the order in which runs are sent."""

@@ -1,0 +1,1 @@
+"""Peers: links over TLS."""

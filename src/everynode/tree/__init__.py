@@ -1,0 +1,1 @@
+"""The only code that touches a replicated tree: reach, observe, walk, stage, place, vault."""

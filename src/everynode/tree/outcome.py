@@ -1,0 +1,90 @@
+"""What looking at a path, and placing at a path, may answer."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+from everynode.model.entry import Entry, Stamp
+from everynode.model.path import RelPath
+from everynode.model.problem import Trouble
+
+
+class Unchanged(msgspec.Struct, frozen=True, gc=False):
+    """The stamp is the one given: nothing happened. No content was read."""
+
+
+class Present(msgspec.Struct, frozen=True, gc=False):
+    """Something stands there, looked at whole and unmoved meanwhile."""
+
+    entry: Entry
+    stamp: Stamp
+    content: bytes | None = None
+    """The bytes of a file up to limits.INLINE_BYTES_MAX, read anyway."""
+
+
+class Absent(msgspec.Struct, frozen=True, gc=False):
+    """The kernel said that nothing of that name exists in a directory that was reached (ENOENT, ENOTDIR)."""
+
+
+class Busy(msgspec.Struct, frozen=True, gc=False):
+    """A writer has it open, or it changed while it was read: look again later."""
+
+    size: int
+    mtime_ns: int
+
+
+class Unlookable(msgspec.Struct, frozen=True):
+    """It could not be looked at; this never means absence."""
+
+    trouble: Trouble
+    detail: str
+
+
+Observation = Unchanged | Present | Absent | Busy | Unlookable
+
+
+class Staged(msgspec.Struct, frozen=True, gc=False):
+    """A complete new object in the vault folder, attributes set as far as possible, not yet visible."""
+
+    name: bytes
+    """Its single name in the staging folder; after an exchange, the name under which the old object is vaulted."""
+    entry: Entry
+    """What was really set (owner or mode may differ from what was asked, see `denied`)."""
+    inode: int
+    denied: str = ""
+    """Attributes that could not be set, with the kernel's reason; empty: none."""
+
+
+class Refusal(Enum):
+    WRITER = "writer"
+    """A local process has it open for writing. Nothing was changed; try later."""
+    CHANGED = "changed"
+    """What stands there is not what was expected. Nothing was changed, or what was swapped out was vaulted and the
+    new content stands: look at the path, the difference is a local change."""
+    ERROR = "error"
+
+
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """Placed: visible under the final name in one step."""
+
+    path: RelPath
+    stamp: Stamp | None
+    """None: absent now."""
+    entry: Entry | None
+    vaulted: bytes = b""
+    """Name in the vault of what was replaced or removed; empty: nothing was, or it was not worth keeping."""
+    swapped_other: bool = False
+    """What was swapped out was another version than expected (it is in the vault as `vaulted`): adopt it as a local change."""
+    denied: str = ""
+
+
+class NotPut(msgspec.Struct, frozen=True):
+    path: RelPath
+    refusal: Refusal
+    trouble: Trouble
+    detail: str
+
+
+PlaceOutcome = Put | NotPut
