@@ -76,7 +76,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
     vaulted: bytes = b""
     """Name in the vault of what was replaced or removed; empty: nothing was, or it was not worth keeping."""
     swapped_other: bool = False
-    """What was swapped out was another version than expected (it is in the vault as `vaulted`): adopt it as a local change."""
+    """What was swapped out was not what was expected (it is `vaulted` now): adopt it as a local change."""
     denied: str = ""
 
 
