@@ -84,3 +84,4 @@ TOKEN_VALID_SECONDS = 3600
 JOIN_MESSAGE_BYTES_MAX = 64 * KiB
 STATEMENT_BYTES_MAX = 256 * KiB
 STATEMENTS_MAX = 10_000
+CERTIFICATE_BYTES_MAX = 4 * KiB  # ours have about 300; a stranger's is refused before it is parsed
