@@ -1,1 +1,1 @@
-"""Status, audit, alarms."""
+"""What a person is told: status and its verdict, and the journal of what happened."""

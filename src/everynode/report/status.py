@@ -1,0 +1,280 @@
+"""What `status` shows of a node, its groups and its peers; the verdict over it; the views of conflicts and generations.
+
+Everything here is JSON-able by msgspec as it stands. Paths are text for people (`path`, escaped) with the exact bytes
+beside it (`path_b64`) where the text is not the bytes.
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode, b64encode
+from typing import Literal, TypedDict
+
+import msgspec
+
+from everynode import limits
+from everynode.model.path import RelPath, show_path
+from everynode.model.problem import Problem
+
+EXIT_OK = 0
+EXIT_NOT_IN_SYNC = 1
+EXIT_USAGE = 2
+EXIT_CONFLICTS = 3
+EXIT_UNREACHABLE = 4
+EXIT_NOT_RUNNING = 5
+
+GroupState = Literal["live", "scanning", "halted", "stopped"]
+
+
+class PathFields(TypedDict):
+    path: str
+    path_b64: str | msgspec.UnsetType
+
+
+def path_fields(path: bytes) -> PathFields:
+    """The two fields that name a path in JSON: `ConflictView(**path_fields(path), ...)`."""
+    text = show_path(path)
+    if text.encode("utf-8") == path:
+        return {"path": text, "path_b64": msgspec.UNSET}
+    return {"path": text, "path_b64": b64encode(path).decode()}
+
+
+class AtPath(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what is said about one path."""
+
+    path: str
+    """Escaped for people; the exact bytes in UTF-8 unless `path_b64` is there."""
+    path_b64: str | msgspec.UnsetType = msgspec.UNSET
+
+    def raw(self) -> RelPath:
+        """The exact bytes."""
+        if isinstance(self.path_b64, str):
+            return RelPath(b64decode(self.path_b64))
+        return RelPath(self.path.encode("utf-8"))
+
+
+class ProblemView(AtPath, frozen=True, kw_only=True):
+    trouble: str
+    detail: str
+    since: float
+    blocks: bool
+
+
+def problem_view(problem: Problem) -> ProblemView:
+    return ProblemView(
+        **path_fields(problem.path),
+        trouble=problem.trouble.value,
+        detail=problem.detail,
+        since=problem.since,
+        blocks=problem.blocks,
+    )
+
+
+class LastChange(AtPath, frozen=True, kw_only=True):
+    """The change that this node heard of, or made, last."""
+
+    node: str
+    """Name of its author."""
+    when: float
+    """Unix seconds on this node's clock."""
+
+
+class ScanProgress(msgspec.Struct, frozen=True):
+    seen: int
+    """Paths looked at so far."""
+    expected: int = 0
+    """Records before the scan began; 0: no guess."""
+
+
+class NotCarried(msgspec.Struct, frozen=True):
+    """What stands in the root and is not replicated (yet), counted and never silent."""
+
+    hard_links: int = 0
+    """Files with more than one name: each name is carried as a file of its own."""
+    xattrs: int = 0
+    special_files: int = 0
+    """Sockets, FIFOs, devices."""
+
+
+class GroupPeer(msgspec.Struct, frozen=True):
+    """A peer in one group."""
+
+    node: str
+    name: str
+    open: bool = False
+    """The group is open on a link to it."""
+    behind: int | None = None
+    """Changes known here that it has not placed, as far as it has told; None: it never told."""
+    backlog: int | None = None
+    """Records it said it has heard and not placed."""
+
+
+class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    id: str
+    """Hexadecimal."""
+    root: str
+    """Absolute path on this node, escaped."""
+    state: GroupState
+    reason: str = ""
+    """Why it is halted or stopped and what to do."""
+    watch: str = "none"
+    """`fanotify`, `inotify` or `none`."""
+    watch_detail: str = ""
+    scan: ScanProgress | None = None
+    records: int = 0
+    files: int = 0
+    directories: int = 0
+    bytes: int = 0
+    backlog: int = 0
+    """Records heard and not placed here."""
+    peers: tuple[GroupPeer, ...] = ()
+    problems: tuple[ProblemView, ...] = ()
+    """The first limits.PROBLEMS_SHOWN_MAX of them."""
+    problems_total: int = 0
+    problems_blocking: int = 0
+    """Of these, those that keep a path from being in sync."""
+    conflicts: int = 0
+    not_carried: NotCarried = NotCarried()
+    last_change: LastChange | None = None
+    vault_bytes: int = 0
+    vault_files: int = 0
+    in_sync: bool = False
+    """Live, nothing to place, nothing captured but unannounced, no blocking problem, and no linked peer behind."""
+
+
+def problems_shown(problems: list[Problem]) -> tuple[ProblemView, ...]:
+    return tuple(problem_view(problem) for problem in problems[: limits.PROBLEMS_SHOWN_MAX])
+
+
+class PeerStatus(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    name: str
+    linked: bool
+    address: str = ""
+    """Where it is linked, or was tried last."""
+    since: float = 0.0
+    """Unix seconds since when it is linked, or is not; 0: since the start."""
+    rtt_ms: float | None = None
+    bytes_in: int = 0
+    bytes_out: int = 0
+    last_error: str = ""
+
+
+class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
+    verdict: str = ""
+    exit_code: int = 0
+    name: str
+    node: str
+    version: str
+    pid: int
+    uptime: float
+    """Seconds."""
+    memory_bytes: int = 0
+    """Resident."""
+    cluster: str = ""
+    """Fingerprint, hexadecimal."""
+    listen: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """What is wrong with the settings this node has: each with what to do."""
+    groups: tuple[GroupStatus, ...] = ()
+    peers: tuple[PeerStatus, ...] = ()
+
+
+class SiblingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the versions of a path in conflict."""
+
+    dot: str
+    """As shown by `show_dot`; what `resolve --keep` takes."""
+    node: str
+    """Name of its author."""
+    deleted: bool = False
+    shown: bool = False
+    """It stands under the path's own name."""
+    kind: str = ""
+    """`file`, `directory`, `symlink`."""
+    size: int = 0
+    mtime_ns: int = 0
+    vault: str = ""
+    """Where its bytes are below ROOT/.everynode, escaped; empty: shown, or a tombstone."""
+
+
+class ConflictView(AtPath, frozen=True, kw_only=True):
+    siblings: tuple[SiblingView, ...]
+
+
+class GenerationView(AtPath, frozen=True, kw_only=True):
+    """One kept old copy of a path."""
+
+    name: str
+    """What `restore --generation` takes."""
+    kind: str = "file"
+    size: int = 0
+    mtime_ns: int = 0
+    replaced: float = 0.0
+    """Unix seconds when it was replaced or deleted here."""
+    by: str = ""
+    """Name of the node whose change replaced it; empty: unknown."""
+
+
+class WaitResult(msgspec.Struct, frozen=True, kw_only=True):
+    done: bool
+    reached: int
+    """Nodes (this one included) on which it is on stable storage."""
+    wanted: int
+    missing: tuple[str, ...] = ()
+    """Names of the members that were waited for and have not (said that they have) placed it."""
+    reason: str = ""
+    """Why it is not done."""
+
+
+def verdict(status: NodeStatus | None) -> tuple[str, int]:
+    """The first line of `status` and the exit code: the first that applies of 5, 2, 3, 4, 1, 0.
+
+    None: the daemon is not running.
+    """
+    if status is None:
+        return "not running: start it with `everynode up`", EXIT_NOT_RUNNING
+    if status.settings:
+        return f"settings need attention: {status.settings[0]}", EXIT_USAGE
+    troubles = [
+        (EXIT_CONFLICTS, _conflicts(status)),
+        (EXIT_UNREACHABLE, _unreachable(status)),
+        (EXIT_NOT_IN_SYNC, _not_in_sync(status)),
+    ]
+    present = [(code, text) for code, text in troubles if text]
+    if present:
+        return "; ".join(text for _, text in present), present[0][0]
+    if not status.groups:
+        return "running, no group yet: `everynode group add NAME DIR`", EXIT_OK
+    nodes = len(status.peers) + 1
+    return f"in sync on {nodes} nodes" if nodes > 1 else "in sync, no other node yet: `everynode invite`", EXIT_OK
+
+
+def _conflicts(status: NodeStatus) -> str:
+    count = sum(group.conflicts for group in status.groups)
+    return f"{count} conflict{'s' if count > 1 else ''}: `everynode conflicts`" if count else ""
+
+
+def _unreachable(status: NodeStatus) -> str:
+    away = [peer.name for peer in status.peers if not peer.linked]
+    if not away:
+        return ""
+    names = ", ".join(away[:3]) + (", ..." if len(away) > 3 else "")
+    return f"{len(away)} of {len(status.peers)} peers unreachable ({names})"
+
+
+def _not_in_sync(status: NodeStatus) -> str:
+    return "; ".join(f"{group.name} {_why_not_in_sync(group)}" for group in status.groups if not group.in_sync)
+
+
+def _why_not_in_sync(group: GroupStatus) -> str:
+    if group.state in ("halted", "stopped"):
+        return f"{group.state}: {group.reason}" if group.reason else group.state
+    if group.state == "scanning":
+        return "is being scanned"
+    if group.backlog:
+        return f"has {group.backlog} to place"
+    if group.problems_blocking:
+        return f"has {group.problems_blocking} problems: `everynode problems`"
+    behind = [peer.name for peer in group.peers if peer.open and peer.behind]
+    return f"waits for {', '.join(behind)}" if behind else "is not in sync"
