@@ -85,3 +85,14 @@ JOIN_MESSAGE_BYTES_MAX = 64 * KiB
 STATEMENT_BYTES_MAX = 256 * KiB
 STATEMENTS_MAX = 10_000
 CERTIFICATE_BYTES_MAX = 4 * KiB  # ours have about 300; a stranger's is refused before it is parsed
+
+# Messages and links (what a peer may say; what we send ourselves stays well below).
+# Records in one batch or part of a run: senders close at BATCH_RECORDS, a hostile frame could hold 100 times more.
+MESSAGE_RECORDS_MAX = 8 * BATCH_RECORDS
+# A name, an address or a reason: room for a reason that quotes the longest path with every byte escaped.
+TEXT_CHARS_MAX = 128 * KiB
+# Addresses at which one node may be dialled: a handful of interfaces, each with two families.
+ADDRESSES_MAX = 16
+# Where a node listens unless told otherwise: above the ports that need root (1024), below those that Linux hands out
+# to outgoing connections (32768), and none of the common services.
+PORT_DEFAULT = 7391
