@@ -53,14 +53,14 @@ class Client:
     def get_raw(self, target: str) -> bytes:
         """The body of a successful GET. Raises NotRunning, ApiError."""
         with self._request("GET", target, None, REQUEST_TIMEOUT) as response:
-            return response.read()
+            return _read(response)
 
     def get(self, target: str) -> Any:
         return json.loads(self.get_raw(target))
 
     def post_raw(self, target: str, body: object, *, timeout: float = REQUEST_TIMEOUT) -> bytes:
         with self._request("POST", target, json.dumps(body).encode(), timeout) as response:
-            return response.read()
+            return _read(response)
 
     def post(self, target: str, body: object, *, timeout: float = REQUEST_TIMEOUT) -> Any:
         return json.loads(self.post_raw(target, body, timeout=timeout))
@@ -68,13 +68,13 @@ class Client:
     def lines(self, target: str) -> Iterator[bytes]:
         """The lines of an endless answer, until the daemon stops."""
         with self._request("GET", target, None, None) as response:
-            while line := response.readline():
+            while line := _read_line(response):
                 yield line
 
     def blocks(self, target: str) -> Iterator[bytes]:
         """The body of a GET in pieces, for contents of any size."""
         with self._request("GET", target, None, REQUEST_TIMEOUT) as response:
-            while block := response.read(STREAM_BLOCK_BYTES):
+            while block := _read(response, STREAM_BLOCK_BYTES):
                 yield block
 
     @contextmanager
@@ -106,8 +106,23 @@ class Client:
             except (http.client.HTTPException, OSError) as error:
                 raise NotRunning(f"the daemon of {self.home} went away while answering {target}: {error}") from error
             if response.status >= 400:
-                raise _refusal(response.status, response.read())
+                raise _refusal(response.status, _read(response))
             yield response
+
+
+def _read(response: http.client.HTTPResponse, most: int | None = None) -> bytes:
+    try:
+        return response.read(most)
+    except (http.client.HTTPException, OSError) as error:
+        raise NotRunning(f"the daemon went away in the middle of an answer: {error}") from error
+
+
+def _read_line(response: http.client.HTTPResponse) -> bytes:
+    """Empty at the end, also at one that came without a goodbye."""
+    try:
+        return response.readline()
+    except (http.client.HTTPException, OSError):
+        return b""
 
 
 def _refusal(status: int, body: bytes) -> ApiError:

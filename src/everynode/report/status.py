@@ -227,6 +227,43 @@ class WaitResult(msgspec.Struct, frozen=True, kw_only=True):
     """Why it is not done."""
 
 
+class WaitReply(msgspec.Struct, frozen=True, kw_only=True):
+    """What `wait` says over all groups that were waited for."""
+
+    done: bool
+    exit_code: int
+    """0, or 4 when somebody who is missing is not linked, or 1."""
+    unreachable: tuple[str, ...] = ()
+    groups: dict[str, WaitResult] = {}
+
+
+class MemberView(msgspec.Struct, frozen=True, kw_only=True):
+    node: str
+    name: str
+    addresses: tuple[str, ...] = ()
+    this: bool = False
+    """It is this node."""
+
+
+class GroupView(msgspec.Struct, frozen=True, kw_only=True):
+    """A group as the cluster file names it."""
+
+    name: str
+    id: str
+    root: str
+    """On this node, escaped; empty: not held here."""
+    path: str
+    """Where it is by default on a node that joins."""
+    exclude: tuple[str, ...] = ()
+    conflict: str = "newest"
+
+
+class Invitation(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+    expires: float
+    """Unix seconds."""
+
+
 def verdict(status: NodeStatus | None) -> tuple[str, int]:
     """The first line of `status` and the exit code: the first that applies of 5, 2, 3, 4, 1, 0.
 
