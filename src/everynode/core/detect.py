@@ -1,0 +1,157 @@
+"""From a look at a path to what it means: nothing, a sibling we know, or a local change.
+
+| seen            | placed          | meaning                                                        |
+|-----------------|-----------------|----------------------------------------------------------------|
+| nothing         | nothing         | Nothing                                                        |
+| as placed       | something       | Restamp (the same, only the stamp is new)                      |
+| a heard sibling | any             | Known: the disk state *is* that sibling, no dot                |
+| nothing         | something       | Known when a tombstone was heard, else Change to a tombstone   |
+| anything else   | any             | Change: placed overlaid with the fields that differ            |
+
+"Heard" means held and not part of what was placed: who puts a loser back by hand, or deletes a file that won
+against a deletion, saw both and decides between them; that is a change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from everynode.core.versions import make_version, merge, supersede
+from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.ids import Origin, Sequence
+from everynode.model.record import Placed, Record, Sibling, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Restamp:
+    placed: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The disk shows a sibling that is held: `placed` says so now, and there may be work left."""
+
+    placed: Placed
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A local change with the next dot: `version` is what the record becomes."""
+
+    version: Version
+    placed: Placed
+    sibling: Sibling
+
+
+Meaning = Nothing | Restamp | Known | Change
+
+
+def detect(
+    record: Record | None, seen: Entry | None, stamp: Stamp | None, origin: Origin, sequence: Sequence
+) -> Meaning:
+    """What a look at a path means. `sequence` is used up only by a Change."""
+    placed = record.placed if record is not None else None
+    there = placed.entry if placed is not None else None
+    if seen is None:
+        return _absent(record, placed, there, origin, sequence)
+    if placed is not None and there is not None and _same(seen, there):
+        return Restamp(Placed(placed.version, there, stamp, placed.shown))
+    if record is not None:
+        known = _held(record, placed, seen, stamp)
+        if known is not None:
+            return known
+    return _change(record, placed, there, seen, stamp, origin, sequence)
+
+
+def _absent(
+    record: Record | None, placed: Placed | None, there: Entry | None, origin: Origin, sequence: Sequence
+) -> Meaning:
+    if record is None or placed is None or there is None:
+        return Nothing()
+    for sibling in _heard(record, placed):
+        if not sibling.live:
+            return Known(Placed(_stands_for(record, sibling), None, None, sibling.dot))
+    entry = _intended(placed) or there
+    version = supersede(placed.version, origin, sequence, entry, live=False, content=False)
+    gone = Placed(version, None, None, (origin, sequence))
+    return Change(merge(record.version, version), gone, version.siblings[0])
+
+
+def _held(record: Record, placed: Placed | None, seen: Entry, stamp: Stamp | None) -> Known | None:
+    for sibling in _heard(record, placed):
+        if sibling.live and sibling.entry.equals(seen):
+            return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
+    return None
+
+
+def _heard(record: Record, placed: Placed | None) -> list[Sibling]:
+    """Siblings that no user of this node has had before them."""
+    if placed is None:
+        return list(record.version.siblings)
+    seen = {sibling.dot for sibling in placed.version.siblings}
+    return [sibling for sibling in record.version.siblings if sibling.dot not in seen]
+
+
+def _stands_for(record: Record, sibling: Sibling) -> Version:
+    """What a later local change supersedes when `sibling` alone stands on the disk: it, and what it superseded."""
+    return record.version if len(record.version.siblings) == 1 else make_version([sibling], {})
+
+
+def _change(
+    record: Record | None,
+    placed: Placed | None,
+    there: Entry | None,
+    seen: Entry,
+    stamp: Stamp | None,
+    origin: Origin,
+    sequence: Sequence,
+) -> Change:
+    intended = _intended(placed) if placed is not None else None
+    entry = overlay(intended, there, seen) if intended is not None and there is not None else seen
+    content = there is None or not seen.same_content(there)
+    base = placed.version if placed is not None else None
+    version = supersede(base, origin, sequence, entry, live=True, content=content)
+    now = Placed(version, seen, stamp, (origin, sequence))
+    merged = merge(record.version, version) if record is not None else version
+    return Change(merged, now, version.siblings[0])
+
+
+def _same(seen: Entry, there: Entry) -> bool:
+    """Exactly as placed, a directory's time included: times of directories are replicated, though never a conflict."""
+    if seen.kind == Kind.SYMLINK and there.kind == Kind.SYMLINK:
+        return seen.equals(there)
+    return seen == there
+
+
+def _intended(placed: Placed) -> Entry | None:
+    for sibling in placed.version.siblings:
+        if sibling.dot == placed.shown:
+            return sibling.entry
+    return None
+
+
+def overlay(intended: Entry, there: Entry, seen: Entry) -> Entry:
+    """Only differences are ours: `intended` with those fields of `seen` that differ from what is actually `there`.
+
+    So a node that cannot set an owner never strips it elsewhere.
+    """
+    entry = Entry(
+        seen.kind,
+        seen.mode if seen.mode != there.mode or seen.kind != there.kind else intended.mode,
+        seen.uid if seen.uid != there.uid else intended.uid,
+        seen.gid if seen.gid != there.gid else intended.gid,
+        seen.mtime_ns if seen.mtime_ns != there.mtime_ns else intended.mtime_ns,
+        seen.size,
+        seen.digest,
+    )
+    if seen.same_content(there) and seen.kind == intended.kind:
+        return Entry(intended.kind, entry.mode, entry.uid, entry.gid, entry.mtime_ns, intended.size, intended.digest)
+    return entry
+
+
+__all__ = ["Change", "Known", "Meaning", "Nothing", "Restamp", "detect", "overlay"]

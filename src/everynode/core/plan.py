@@ -1,0 +1,71 @@
+"""What a record wants of this node's disk: the target, and the step that leads there from what was placed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from everynode.core.shown import entry_shown, losers, ranking
+from everynode.model.entry import Entry, Kind
+from everynode.model.ids import Dot
+from everynode.model.policy import ConflictPolicy
+from everynode.model.record import Placed, Record, Sibling
+
+
+class Step(Enum):
+    NOTHING = "nothing"
+    """The disk is as wanted; only the record of it changes."""
+    DIRECTORY = "directory"
+    """Make a directory (what else stands there goes to the vault)."""
+    CONTENT = "content"
+    """Put a file or symlink."""
+    ATTRIBUTES = "attributes"
+    """Same content, other mode, owner or time."""
+    REMOVE = "remove"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    record: Record
+    step: Step
+    entry: Entry | None
+    """What is to stand there; None: nothing."""
+    shown: Dot
+    losers: tuple[Sibling, ...]
+    """Whose contents must be in the vault."""
+
+
+def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
+    """The target of a record. `derived`: a live descendant needs a directory here."""
+    ordered = ranking(record.version, policy, derived)
+    entry = entry_shown(ordered[0], derived)
+    placed = record.placed
+    step = _step(entry, placed)
+    pinned = tuple(losers(ordered, derived)) if len(ordered) > 1 or derived else ()
+    return Target(record, step, entry, ordered[0].dot, pinned)
+
+
+def fallbacks(record: Record, policy: ConflictPolicy, derived: bool) -> list[Sibling]:
+    """Further live siblings in winner order, for when the winner's content cannot be had."""
+    return [sibling for sibling in ranking(record.version, policy, derived)[1:] if sibling.live]
+
+
+def _step(entry: Entry | None, placed: Placed | None) -> Step:
+    there = placed.entry if placed is not None else None
+    if entry is None:
+        return Step.NOTHING if there is None else Step.REMOVE
+    if there is not None and placed is not None and wanted_before(placed) == entry:
+        return Step.NOTHING
+    if there is None or there.kind != entry.kind or not there.same_content(entry):
+        return Step.DIRECTORY if entry.kind == Kind.DIRECTORY else Step.CONTENT
+    return Step.NOTHING if there == entry else Step.ATTRIBUTES
+
+
+def wanted_before(placed: Placed) -> Entry | None:
+    """What was wanted when `placed` was placed: attributes that could not be set are not tried for ever."""
+    if placed.entry is None:
+        return None
+    for sibling in placed.version.siblings:
+        if sibling.dot == placed.shown and sibling.entry.kind == placed.entry.kind:
+            return sibling.entry if sibling.entry.same_content(placed.entry) else None
+    return None

@@ -1,0 +1,44 @@
+"""Runs: when knowledge may be claimed, and what a catch-up has to send.
+
+Knowledge claimed dot by dot loses changes; it is claimed only at the checkpoint that closes a run. A live batch is a
+run of one author: it holds, for every change of the origin in (before, after], the present record of its path, and a
+record of a path always covers all changes of this path by its own author.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from everynode.core.vectors import covers, dominates
+from everynode.model.ids import Origin, Sequence
+from everynode.model.record import Vector, Version
+
+
+class Standing(Enum):
+    """How two nodes that meet may learn from each other."""
+
+    RUN = "run"
+    COMPARE = "compare"
+    """One has forgotten tombstones that the other never heard: what it holds may be dead. A run would revive it."""
+
+
+def may_claim(knowledge: Vector, origin: Origin, before: Sequence) -> bool:
+    """Whether a batch that starts after `before` closes without a gap."""
+    return knowledge.get(origin, 0) >= before
+
+
+def wanted(version: Version, knows: Vector) -> bool:
+    """Whether a record has anything for one who knows `knows`."""
+    return any(not covers(knows, sibling.dot) for sibling in version.siblings)
+
+
+def standing(knowledge: Vector, forgotten: Vector, their_knowledge: Vector, their_forgotten: Vector) -> Standing:
+    """A node that knows nothing has nothing to revive; otherwise each must know what the other has forgotten."""
+    mine_fits = not knowledge or dominates(knowledge, their_forgotten)
+    theirs_fit = not their_knowledge or dominates(their_knowledge, forgotten)
+    return Standing.RUN if mine_fits and theirs_fit else Standing.COMPARE
+
+
+def forgettable(version: Version, heard_by_all: Vector) -> bool:
+    """A deletion that every member has heard."""
+    return all(not sibling.live and covers(heard_by_all, sibling.dot) for sibling in version.siblings)

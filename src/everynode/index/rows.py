@@ -1,0 +1,81 @@
+"""Rows of the index: a record as bytes and back, with a checksum that notices what SQLite does not."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import msgspec
+
+from everynode.errors import IndexDamaged
+from everynode.model.entry import Entry, Stamp
+from everynode.model.ids import Dot
+from everynode.model.path import RelPath, show_path
+from everynode.model.record import Placed, Record, Sibling, Vector, Version
+
+
+class _PlacedRow(msgspec.Struct, array_like=True, gc=False):
+    """`Placed` without what the rest of the row says already (None: the same)."""
+
+    version: Version | None
+    absent: bool
+    entry: Entry | None
+    stamp: Stamp | None
+    shown: Dot | None
+
+
+class _Body(msgspec.Struct, array_like=True, gc=False):
+    siblings: tuple[Sibling, ...]
+    context: Vector | None
+    placed: _PlacedRow | None
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Body).decode
+
+
+def encode_body(record: Record) -> bytes:
+    version = record.version
+    placed = record.placed
+    row: _PlacedRow | None = None
+    if placed is not None:
+        same = placed.version is version or placed.version == version
+        only = version.siblings[0] if same and len(version.siblings) == 1 else None
+        implied = only is not None and placed.shown == only.dot
+        entry = placed.entry
+        if implied and only is not None and entry == only.entry and only.live:
+            entry = None
+        row = _PlacedRow(
+            None if same else placed.version,
+            placed.entry is None,
+            entry,
+            placed.stamp,
+            None if implied else placed.shown,
+        )
+    return _encode(_Body(version.siblings, version.context or None, row))
+
+
+def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int) -> Record:
+    row = _decode(body)
+    version = Version(row.siblings, row.context or {})
+    placed: Placed | None = None
+    if row.placed is not None:
+        first = row.siblings[0]
+        entry = row.placed.entry
+        if entry is None and not row.placed.absent:
+            entry = first.entry
+        placed = Placed(row.placed.version or version, entry, row.placed.stamp, row.placed.shown or first.dot)
+    return Record(path, version, placed, unplaced, arrival)
+
+
+def checksum(path: bytes, body: bytes, flags: int) -> int:
+    return crc32(body, crc32(path, flags))
+
+
+def read_row(path: bytes, body: bytes, flags: int, found: int, arrival: int, unplaced: bool) -> Record:
+    """Raises IndexDamaged when the row is not what was written."""
+    if checksum(path, body, flags) != found:
+        raise IndexDamaged(f"the row of {show_path(path)} is damaged")
+    try:
+        return decode_body(RelPath(path), body, unplaced, arrival)
+    except msgspec.DecodeError as error:  # a valid checksum over a wrong body: written by another version
+        raise IndexDamaged(f"the row of {show_path(path)} cannot be read: {error}") from error

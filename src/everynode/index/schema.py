@@ -1,0 +1,80 @@
+"""The tables of an index and how its SQLite file is opened."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import apsw
+
+from everynode.errors import IndexDamaged, StoreError
+
+FORMAT = 1
+
+TABLES = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+-- The rowid is the arrival: runs are read in its order, and a changed record moves to its end.
+CREATE TABLE record(
+  arrival INTEGER PRIMARY KEY,
+  path BLOB NOT NULL UNIQUE,
+  body BLOB NOT NULL,
+  flags INTEGER NOT NULL,
+  checksum INTEGER NOT NULL
+);
+CREATE INDEX record_unplaced ON record(arrival) WHERE flags & 1;
+CREATE INDEX record_conflict ON record(path) WHERE flags & 4;
+CREATE INDEX record_deleted ON record(arrival) WHERE flags & 32;
+CREATE TABLE vault(
+  name BLOB PRIMARY KEY,
+  path BLOB NOT NULL,
+  digest BLOB NOT NULL,
+  entry BLOB NOT NULL,
+  kept_ns INTEGER NOT NULL,
+  why TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX vault_path ON vault(path);
+CREATE INDEX vault_digest ON vault(digest);
+"""
+
+
+def connect(path: str) -> apsw.Connection:
+    """Open or create the index at `path` (`:memory:` for tests). Raises IndexDamaged or StoreError."""
+    try:
+        connection = apsw.Connection(path)
+        connection.set_busy_timeout(0)
+        connection.execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=4000; PRAGMA temp_store=MEMORY")
+        version = connection.execute("PRAGMA user_version").get
+        if version == 0:
+            with connection:
+                connection.execute(TABLES)
+                connection.execute(f"PRAGMA user_version={FORMAT}")
+        elif version != FORMAT:
+            raise StoreError(
+                f"index {path} has format {version}, this everynode reads {FORMAT}: use the version that wrote it"
+            )
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise IndexDamaged(f"index {path} is damaged: {error}") from error
+    except apsw.BusyError as error:
+        raise StoreError(f"index {path} is in use by another process: {error}; is a second daemon running?") from error
+    except apsw.Error as error:
+        raise StoreError(
+            f"index {path} cannot be opened: {error}; check the disk and the rights of its folder"
+        ) from error
+    return connection
+
+
+def set_aside(path: Path) -> Path:
+    """Move a damaged index (and its WAL) out of the way, keeping it for whoever wants to look; returns its new name.
+
+    The tree is the truth: a fresh index under a new epoch is built from it and from the peers.
+    """
+    number = 1
+    while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    os.rename(path, kept)
+    for suffix in ("-wal", "-shm"):
+        beside = path.with_name(path.name + suffix)
+        if beside.exists():
+            os.rename(beside, kept.with_name(kept.name + suffix))
+    return kept

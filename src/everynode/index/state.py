@@ -1,0 +1,60 @@
+"""The few facts about a whole index that are kept in one row: knowledge, counters, what was synced."""
+
+from __future__ import annotations
+
+import msgspec
+
+from everynode.model.entry import Kind
+from everynode.model.record import Record, Vector
+
+
+class Counters(msgspec.Struct):
+    records: int = 0
+    files: int = 0
+    directories: int = 0
+    symlinks: int = 0
+    bytes: int = 0
+    unplaced: int = 0
+    conflicts: int = 0
+    tombstones: int = 0
+
+
+class State(msgspec.Struct):
+    """Written in the same transaction as the rows that it speaks of."""
+
+    knowledge: Vector = msgspec.field(default_factory=dict)
+    forgotten: Vector = msgspec.field(default_factory=dict)
+    arrival: int = 0
+    synced: int = 0
+    """Own changes up to this sequence have their contents on stable storage here."""
+    may_change: bool = False
+    """False: a new epoch that has not closed a run with a member yet, and makes no dot."""
+    boot: str = ""
+    """The boot of the machine in which the index was last in use; empty after a clean stop."""
+    rules: bytes = b""
+    """Digest of the exclude rules for which `excluded` flags hold."""
+    cursors: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
+    """Peer -> (life of its index, arrival up to which all was heard from it)."""
+    counters: Counters = msgspec.field(default_factory=Counters)
+
+
+def count(counters: Counters, record: Record, flags: int, by: int) -> None:
+    """Add (`by` = 1) or take out (-1) a record. What is shown counts, a loser does not."""
+    counters.records += by
+    counters.unplaced += by * (flags & 1)
+    counters.conflicts += by * (1 if flags & 4 else 0)
+    if flags & 2:
+        entry = record.version.siblings[-1].entry
+        for sibling in record.version.siblings:
+            if sibling.live:
+                entry = sibling.entry
+        match entry.kind:
+            case Kind.FILE:
+                counters.files += by
+                counters.bytes += by * entry.size
+            case Kind.DIRECTORY:
+                counters.directories += by
+            case Kind.SYMLINK:
+                counters.symlinks += by
+    else:
+        counters.tombstones += by

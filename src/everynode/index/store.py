@@ -1,0 +1,236 @@
+"""The index of one group: every record, batched commits, one writer. Not thread-safe: one thread at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import apsw
+import msgspec
+
+from everynode.core.shown import in_conflict
+from everynode.errors import IndexDamaged, StoreError
+from everynode.index.rows import checksum, encode_body, read_row
+from everynode.index.schema import connect
+from everynode.index.state import State, count
+from everynode.index.vault_catalogue import VaultCatalogue
+from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
+from everynode.model.path import RelPath, parent_of, subtree_range
+from everynode.model.record import Record, Vector
+
+UNPLACED, LIVE, CONFLICT, EXCLUDED, DELETED = 1, 2, 4, 8, 32
+
+_COLUMNS = "SELECT arrival, path, body, flags, checksum FROM record "
+
+
+class Index:
+    """Reads see the open transaction. Every method raises IndexDamaged when what it reads is not what was written."""
+
+    def __init__(self, path: str, node: NodeId, random_bytes: Callable[[int], bytes]) -> None:
+        """Open, or create under a new epoch. `random_bytes(n)` supplies epochs and the name of this index life."""
+        self.path = path
+        self.node = node
+        self._random_bytes = random_bytes
+        self._connection = connect(path)
+        self.fresh = self._meta("epoch") is None
+        if self.fresh:
+            with self._connection:
+                self._begin_epoch(State())
+        self.origin = origin_of(node, int.from_bytes(self._required("epoch"), "big"))
+        self.life = self._required("life")
+        self.state = self._load_state()
+        self._dirty = False
+        self.vault = VaultCatalogue(self._connection)
+
+    def _begin_epoch(self, state: State) -> None:
+        epoch = int.from_bytes(self._random_bytes(4), "big") % (EPOCH_MAX + 1)
+        self._set_meta("epoch", epoch.to_bytes(4, "big"))
+        self._set_meta("life", self._random_bytes(16))
+        self._set_meta("state", msgspec.msgpack.encode(state))
+
+    def begin_new_epoch(self) -> None:
+        """A peer knows changes of ours that we do not: this index was restored or cloned. Inside a transaction."""
+        self.state.may_change = False
+        self._begin_epoch(self.state)
+        self.origin = origin_of(self.node, int.from_bytes(self._required("epoch"), "big"))
+        self.life = self._required("life")
+        self._dirty = True
+
+    def _meta(self, key: str) -> bytes | None:
+        value: bytes | None = self._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).get
+        return value
+
+    def _required(self, key: str) -> bytes:
+        value = self._meta(key)
+        if value is None:
+            raise IndexDamaged(f"index {self.path} lacks its {key}")
+        return value
+
+    def _set_meta(self, key: str, value: bytes) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, value))
+
+    def _load_state(self) -> State:
+        try:
+            return msgspec.msgpack.decode(self._required("state"), type=State)
+        except msgspec.DecodeError as error:
+            raise IndexDamaged(f"index {self.path}: its state cannot be read: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All or nothing, durable at the end. Raises StoreError when the disk refuses; nothing is changed then."""
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
+            if self._dirty:
+                self._set_meta("state", msgspec.msgpack.encode(self.state))
+            self._connection.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+                raise IndexDamaged(f"index {self.path} is damaged: {error}") from error
+            if isinstance(error, apsw.Error):
+                raise StoreError(
+                    f"index {self.path} cannot be written: {error}; free space or mend the disk"
+                ) from error
+            raise
+        self._dirty = False
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+        if self._dirty:
+            self.state = self._load_state()
+            self.origin = origin_of(self.node, int.from_bytes(self._required("epoch"), "big"))
+            self.life = self._required("life")
+            self._dirty = False
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # Knowledge and other state; the setters belong inside a transaction.
+
+    @property
+    def knowledge(self) -> Vector:
+        return self.state.knowledge
+
+    def next_sequence(self) -> Sequence:
+        """The sequence that the next own change takes; `claim` uses it up."""
+        return Sequence(self.state.knowledge.get(self.origin, 0) + 1)
+
+    def claim(self, vector: Vector) -> None:
+        """Everything that `vector` covers has been heard."""
+        knowledge = self.state.knowledge
+        for origin, sequence in vector.items():
+            if knowledge.get(origin, 0) < sequence:
+                knowledge[origin] = sequence
+                self._dirty = True
+
+    def claim_one(self, origin: Origin, sequence: Sequence) -> None:
+        if self.state.knowledge.get(origin, 0) < sequence:
+            self.state.knowledge[origin] = sequence
+            self._dirty = True
+
+    def change_state(self) -> State:
+        """The state, to be changed inside the present transaction."""
+        self._dirty = True
+        return self.state
+
+    # Records.
+
+    def get(self, path: RelPath) -> Record | None:
+        row = self._connection.execute(_COLUMNS + "WHERE path=?", (path,)).fetchone()
+        return None if row is None else _record(row)
+
+    def put(self, record: Record, old: Record | None, *, excluded: bool = False) -> None:
+        """Store a changed record under a new arrival. `old`: what `get` said of the path in this transaction."""
+        state = self.state
+        state.arrival += 1
+        self._dirty = True
+        flags = _flags(record, excluded)
+        if old is not None:
+            count(state.counters, old, _flags(old, False), -1)
+        count(state.counters, record, flags, 1)
+        body = encode_body(record)
+        self._connection.execute(
+            "INSERT OR REPLACE INTO record VALUES(?,?,?,?,?)",
+            (state.arrival, record.path, body, flags, checksum(record.path, body, flags)),
+        )
+
+    def set_placed(self, record: Record, old: Record, *, excluded: bool = False) -> None:
+        """Store what happened on this disk; the version is that of `old`, and so is the arrival."""
+        flags = _flags(record, excluded)
+        if flags & UNPLACED != old.unplaced:
+            self.state.counters.unplaced += 1 if flags & UNPLACED else -1
+            self._dirty = True
+        body = encode_body(record)
+        self._connection.execute(
+            "UPDATE record SET body=?, flags=?, checksum=? WHERE arrival=?",
+            (body, flags, checksum(record.path, body, flags), old.arrival),
+        )
+
+    def forget(self, record: Record) -> None:
+        """Drop a tombstone and remember that it was there."""
+        count(self.state.counters, record, _flags(record, False), -1)
+        for sibling in record.version.siblings:
+            if self.state.forgotten.get(sibling.origin, 0) < sibling.sequence:
+                self.state.forgotten[sibling.origin] = sibling.sequence
+        self._dirty = True
+        self._connection.execute("DELETE FROM record WHERE arrival=?", (record.arrival,))
+
+    def unplaced(self, after: int, limit: int) -> list[Record]:
+        """Work to do, by arrival."""
+        return self._list("WHERE flags & 1 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def since(self, after: int, limit: int) -> list[Record]:
+        """Records by arrival: what a run sends."""
+        return self._list("WHERE arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def conflicts(self, limit: int) -> list[Record]:
+        return self._list("WHERE flags & 4 ORDER BY path LIMIT ?", (limit,))
+
+    def deleted(self, after: int, limit: int) -> list[Record]:
+        """Placed tombstones by arrival."""
+        return self._list("WHERE flags & 32 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def below(self, directory: RelPath, after: bytes, limit: int) -> list[Record]:
+        """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
+        low, high = subtree_range(directory)
+        return self._list("WHERE path > ? AND path >= ? AND path < ? ORDER BY path LIMIT ?", (after, low, high, limit))
+
+    def lives_below(self, directory: RelPath) -> bool:
+        """Whether anything below a directory is live: then the directory is, too."""
+        low, high = subtree_range(directory)
+        sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 2 LIMIT 1"
+        return self._connection.execute(sql, (low, high)).fetchone() is not None
+
+    def excluded(self, after: int, limit: int) -> list[Record]:
+        return self._list("WHERE flags & 8 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def _list(self, where: str, bindings: Iterable[object]) -> list[Record]:
+        return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
+
+    def recheck_ancestors(self, path: RelPath) -> None:
+        """Mark the deleted directories above `path` as work: whether they stand depends on what lives below."""
+        while path := parent_of(path):
+            record = self.get(path)
+            if record is not None and not record.unplaced and not any(s.live for s in record.version.siblings):
+                self.set_placed(msgspec.structs.replace(record, unplaced=True), record)
+
+
+def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:
+    arrival, path, body, flags, found = row
+    return read_row(path, body, flags, found, arrival, bool(flags & UNPLACED))
+
+
+def _flags(record: Record, excluded: bool) -> int:
+    live = any(sibling.live for sibling in record.version.siblings)
+    flags = LIVE if live else 0
+    if record.unplaced:
+        flags |= UNPLACED
+    elif not live:
+        flags |= DELETED
+    if len(record.version.siblings) > 1 and in_conflict(record.version):
+        flags |= CONFLICT
+    if excluded:
+        flags |= EXCLUDED
+    return flags

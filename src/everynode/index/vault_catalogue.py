@@ -1,0 +1,65 @@
+"""The catalogue of the vault: which content lies under which name, of which path, since when."""
+
+from __future__ import annotations
+
+import apsw
+import msgspec
+
+from everynode.model.entry import Entry
+from everynode.model.ids import Digest
+from everynode.model.path import RelPath
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One generation. `why`: replaced, deleted, loser, displaced."""
+
+    name: bytes
+    path: RelPath
+    entry: Entry
+    kept_ns: int
+    why: str
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Entry).decode
+
+
+class VaultCatalogue:
+    """Part of the index; the caller holds the transaction."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._connection = connection
+
+    def add(self, kept: Kept) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO vault VALUES(?,?,?,?,?,?)",
+            (kept.name, kept.path, kept.entry.digest, _encode(kept.entry), kept.kept_ns, kept.why),
+        )
+
+    def drop(self, name: bytes) -> None:
+        self._connection.execute("DELETE FROM vault WHERE name=?", (name,))
+
+    def get(self, name: bytes) -> Kept | None:
+        return next(iter(self._list("WHERE name=?", (name,))), None)
+
+    def of_path(self, path: RelPath) -> list[Kept]:
+        """Generations of a path, newest first."""
+        return self._list("WHERE path=? ORDER BY kept_ns DESC, name DESC", (path,))
+
+    def of_digest(self, digest: Digest) -> list[Kept]:
+        return self._list("WHERE digest=? LIMIT 8", (digest,))
+
+    def all(self) -> list[Kept]:
+        return self._list("ORDER BY name", ())
+
+    def totals(self) -> tuple[int, int]:
+        """(files, bytes)."""
+        sizes = [kept.entry.size for kept in self.all()]
+        return len(sizes), sum(sizes)
+
+    def _list(self, where: str, bindings: tuple[object, ...]) -> list[Kept]:
+        rows = self._connection.execute(
+            "SELECT name, path, entry, kept_ns, why FROM vault " + where,
+            bindings,
+        )
+        return [Kept(name, RelPath(path), _decode(entry), kept_ns, why) for name, path, entry, kept_ns, why in rows]
