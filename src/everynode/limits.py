@@ -96,3 +96,25 @@ ADDRESSES_MAX = 16
 # Where a node listens unless told otherwise: above the ports that need root (1024), below those that Linux hands out
 # to outgoing connections (32768), and none of the common services.
 PORT_DEFAULT = 7391
+
+# The local API. A waiting request holds one connection; who wants to wait longer asks again.
+API_WAIT_MAX = 3600.0
+# A hint may name a hundred thousand paths at once; only the node's own user can send it.
+API_BODY_BYTES_MAX = 64 * MiB
+
+# Tree and content.
+DIRECTORIES_OPEN_MAX = 64  # directory fds one batch keeps open: fits deep trees, far below RLIMIT_NOFILE
+READ_BYTES = 2 * MiB  # read at once when hashing: hides the cost of a call, stays in the cache
+BLOCK_LISTS_BYTES = 16 * MiB  # recent block lists in memory: those of 64 GiB of large files
+OBSERVED_LISTS_BYTES = 4 * MiB  # block lists handed back by one batch of looks
+STATEMENTS_BYTES_MAX = 4 * MiB  # the whole cluster file travels in one frame
+ADDRESSES_MAX = 16  # per node: more only makes dialling slow
+MEMBERS_MAX = 4096  # nodes that ever were; far beyond what a mesh can carry
+INVITES_MAX = 1000  # open, used and expired ones kept for clear answers; the oldest go first
+ADDRESS_CHARACTERS_MAX = 300  # a DNS name has at most 253
+
+# Settings.
+PATTERNS_MAX = 1000  # exclude patterns of a group: all are compiled into one automaton
+PATTERN_CHARACTERS_MAX = 4096  # no path component sequence worth excluding is longer
+SETTLE_MS_MAX = 3_600_000  # an hour; more would look like a broken group
+EXCLUDE_CACHE_DIRECTORIES = 4096  # directories whose verdict is remembered while a tree is walked

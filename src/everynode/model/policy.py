@@ -2,27 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from everynode import limits
 
 ConflictPolicy = Literal["newest", "oldest", "largest", "smallest"]
 
+Pattern = Annotated[str, Meta(min_length=1, max_length=limits.PATTERN_CHARACTERS_MAX)]
+
 
 class VaultPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    generations: int = limits.VAULT_GENERATIONS
+    generations: Annotated[int, Meta(ge=0, le=1_000_000)] = limits.VAULT_GENERATIONS
     """Old copies kept per path."""
-    age_days: float = limits.VAULT_AGE_DAYS
-    bytes: int = limits.VAULT_BYTES
+    age_days: Annotated[float, Meta(ge=0, le=1_000_000)] = limits.VAULT_AGE_DAYS
+    bytes: Annotated[int, Meta(ge=0, le=2**62)] = limits.VAULT_BYTES
     """All generations of the group on one node."""
 
 
 class GroupPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The same on every node. `exclude` has gitignore semantics, decides capture and placing, never knowledge."""
 
-    exclude: tuple[str, ...] = ()
+    exclude: Annotated[tuple[Pattern, ...], Meta(max_length=limits.PATTERNS_MAX)] = ()
     conflict: ConflictPolicy = "newest"
-    settle_ms: int = limits.SETTLE_MS
+    settle_ms: Annotated[int, Meta(ge=0, le=limits.SETTLE_MS_MAX)] = limits.SETTLE_MS
     vault: VaultPolicy = VaultPolicy()
+
+
+class GroupSettings(msgspec.Struct, frozen=True):
+    """A group as this node is to keep it."""
+
+    id: bytes
+    """16 random bytes; never reused."""
+    name: str
+    """Unique on this node."""
+    root: str
+    """Absolute directory on this node; may not exist yet."""
+    policy: GroupPolicy
+    trouble: str = ""
+    """Why it must not run here (the root overlaps another one or the node's home), for a person; empty: it may."""
