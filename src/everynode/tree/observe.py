@@ -1,0 +1,177 @@
+"""Looking at paths: what stands there now, whole and unmoved while it was read."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+
+from everynode.kernel.protocol import Kernel, Stat
+from everynode.limits import BLOCK_BYTES, CHANGE_LOOKS_MAX, INLINE_BYTES_MAX, OBSERVED_LISTS_BYTES, TICK_NS
+from everynode.model.entry import Kind, Stamp
+from everynode.model.ids import Digest
+from everynode.model.path import RelPath, show_path
+from everynode.model.problem import Trouble
+from everynode.tree.digest import digest_bytes, digest_fd
+from everynode.tree.leaf import OPEN_FILE, entry_of, kind_of, stamp_of, time_of, without_ctime
+from everynode.tree.outcome import Absent, Busy, Observation, Present, Unchanged, Unlookable
+from everynode.tree.reach import OPEN_DIRECTORY, Reach, unlookable
+from everynode.tree.root import Root
+
+
+def observe(
+    root: Root, items: Sequence[tuple[RelPath, Stamp | None]], *, contents: bool, now_ns: int
+) -> list[Observation]:
+    """Look at every path of a batch; answers in the order of `items`.
+
+    A path whose stamp is the one given is Unchanged and not read; None: read in any case. `contents` asks for the
+    bytes of small files. `now_ns` is the wall clock: stamps younger than a tick come back without a ctime.
+    """
+    with root.batch() as reach:
+        look = _Look(root, reach, contents, now_ns)
+        found: list[Observation] = []
+        absent: dict[RelPath, list[int]] = {}
+        for position, (path, known) in enumerate(items):
+            seen = look.at(path, known)
+            if type(seen) is Absent:
+                absent.setdefault(_parent(path), []).append(position)
+            found.append(seen)
+        for parent, positions in absent.items():
+            # A name may be missing only because its directory was replaced after we opened it.
+            if not reach.still_there(parent):
+                reach.forget(parent)
+                for position in positions:
+                    found[position] = look.at(items[position][0], None)
+        return found
+
+
+def _parent(path: RelPath) -> RelPath:
+    return RelPath(path.rpartition(b"/")[0])
+
+
+class _Look:
+    """One batch of looks."""
+
+    def __init__(self, root: Root, reach: Reach, contents: bool, now_ns: int) -> None:
+        self._kernel: Kernel = root.kernel
+        self._device = root.device
+        self._reach = reach
+        self._contents = contents
+        self._young_ns = now_ns - TICK_NS
+        self._lists_left = OBSERVED_LISTS_BYTES
+
+    def at(self, path: RelPath, known: Stamp | None) -> Observation:
+        parent, _, name = path.rpartition(b"/")
+        if not name:
+            name = b"."  # the root itself
+        try:
+            directory = self._reach.directory(RelPath(parent))
+        except OSError as error:
+            return self._reach.why_unreachable(RelPath(parent), error)
+        try:
+            for looks_left in reversed(range(CHANGE_LOOKS_MAX)):
+                stat = self._kernel.stat_at(directory, name)
+                if stat.st_dev != self._device:
+                    raise OSError(errno.EXDEV, "another filesystem")
+                if known is not None and known.matches(stamp_of(stat)):
+                    return Unchanged()
+                seen = self._object(path, directory, name, stat)
+                if seen is not None:
+                    return seen
+                if not looks_left:
+                    return Busy(stat.st_size, time_of(stat))
+            raise AssertionError("the last look answers")
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return Absent()
+            return unlookable(path, error)
+
+    def _object(self, path: RelPath, directory: int, name: bytes, stat: Stat) -> Observation | None:
+        """None: it changed meanwhile; look again."""
+        match kind_of(stat):
+            case Kind.FILE:
+                return self._file(directory, name, stat)
+            case Kind.SYMLINK:
+                return self._symlink(directory, name, stat)
+            case Kind.DIRECTORY:
+                self._refuse_mount(directory, name)
+                return Present(entry_of(stat, Kind.DIRECTORY, b""), self._stamp(stat))
+            case None:
+                return Unlookable(
+                    Trouble.UNSUPPORTED, f"{show_path(path)} is a socket, FIFO or device; these are not replicated"
+                )
+
+    def _file(self, directory: int, name: bytes, stat: Stat) -> Observation | None:
+        kernel = self._kernel
+        size = stat.st_size
+        try:
+            fd = kernel.open_beneath(directory, name, OPEN_FILE)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
+                return None  # gone, or a symlink or socket now: the next look tells
+            raise
+        try:
+            content = blocks = None
+            if size <= BLOCK_BYTES:
+                content = kernel.read(fd, size + 1)
+                if len(content) != size:
+                    return None
+                digest = digest_bytes(content)
+            else:
+                # Not to read a large file in vain.
+                if kernel.has_writer(fd):
+                    return Busy(size, time_of(stat))
+                hashed = digest_fd(kernel, fd, size)
+                if hashed is None:
+                    return None
+                digest, blocks = hashed
+            # After reading: who wrote through a mapping meanwhile has it open still, or moved the stamp.
+            if kernel.has_writer(fd):
+                return Busy(size, time_of(stat))
+            after = kernel.stat_fd(fd)
+        finally:
+            kernel.close(fd)
+        # A rename moves the ctime too: an equal one proves that this file had this name while it was read.
+        if (
+            after.st_ctime_ns != stat.st_ctime_ns
+            or after.st_ino != stat.st_ino
+            or after.st_size != size
+            or after.st_mtime_ns != stat.st_mtime_ns
+            or after.st_dev != self._device
+        ):
+            return None
+        return self._present(after, digest, content, blocks)
+
+    def _present(self, stat: Stat, digest: Digest, content: bytes | None, blocks: bytes | None) -> Present:
+        if not self._contents or stat.st_size > INLINE_BYTES_MAX:
+            content = None
+        if blocks is not None:
+            if len(blocks) > self._lists_left:
+                blocks = None
+            else:
+                self._lists_left -= len(blocks)
+        entry = entry_of(stat, Kind.FILE, digest)
+        return Present(entry, self._stamp(stat), content, stat.st_nlink, blocks)
+
+    def _symlink(self, directory: int, name: bytes, stat: Stat) -> Observation | None:
+        try:
+            target = self._kernel.readlink_at(directory, name)
+        except OSError as error:
+            if error.errno == errno.EINVAL:
+                return None  # no symlink any more
+            raise
+        after = self._kernel.stat_at(directory, name)
+        if stamp_of(after) != stamp_of(stat):
+            return None
+        return Present(entry_of(stat, Kind.SYMLINK, target), self._stamp(stat))
+
+    def _refuse_mount(self, directory: int, name: bytes) -> None:
+        """A bind mount of the same filesystem shows only when it is entered."""
+        try:
+            self._kernel.close(self._kernel.open_beneath(directory, name, OPEN_DIRECTORY))
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise
+
+    def _stamp(self, stat: Stat) -> Stamp:
+        stamp = stamp_of(stat)
+        return stamp if stamp.ctime_ns < self._young_ns else without_ctime(stamp)
