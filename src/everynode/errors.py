@@ -48,3 +48,12 @@ class ConfigError(EverynodeError):
         self.file = file
         self.line = line
         self.column = column
+
+
+class ConfigErrors(ConfigError):
+    """Several errors in one text of settings, in the order of their places; at least one."""
+
+    def __init__(self, errors: list[ConfigError]) -> None:
+        super().__init__("\n".join(str(error) for error in errors))
+        self.errors = tuple(errors)
+        self.file, self.line, self.column = errors[0].file, errors[0].line, errors[0].column
