@@ -91,8 +91,6 @@ CERTIFICATE_BYTES_MAX = 4 * KiB  # ours have about 300; a stranger's is refused 
 MESSAGE_RECORDS_MAX = 8 * BATCH_RECORDS
 # A name, an address or a reason: room for a reason that quotes the longest path with every byte escaped.
 TEXT_CHARS_MAX = 128 * KiB
-# Addresses at which one node may be dialled: a handful of interfaces, each with two families.
-ADDRESSES_MAX = 16
 # Where a node listens unless told otherwise: above the ports that need root (1024), below those that Linux hands out
 # to outgoing connections (32768), and none of the common services.
 PORT_DEFAULT = 7391
@@ -118,3 +116,21 @@ PATTERNS_MAX = 1000  # exclude patterns of a group: all are compiled into one au
 PATTERN_CHARACTERS_MAX = 4096  # no path component sequence worth excluding is longer
 SETTLE_MS_MAX = 3_600_000  # an hour; more would look like a broken group
 EXCLUDE_CACHE_DIRECTORIES = 4096  # directories whose verdict is remembered while a tree is walked
+
+# Channels between nodes.
+# What one slow peer may hold of our memory in each of the two lanes.
+SEND_LANE_BYTES = SEND_QUEUE_BYTES // 2
+# Received and not yet handled, per link; beyond it the socket is not read. A few parts of a run, or of a fetch.
+RECEIVE_QUEUE_BYTES = 4 * MiB
+# Handed to TLS and kernel and not yet on the network: no urgent message overtakes it. 2 ms of a 1 Gbit/s link.
+TRANSPORT_BYTES = 256 * KiB
+# Small frames that leave together: one write of four TLS records costs one system call.
+COALESCE_BYTES = 64 * KiB
+# Of urgent messages before one bulk message gets its turn, so that a storm of changes starves no large file.
+URGENT_BYTES_IN_A_ROW = 2 * MiB
+# A second link to one peer waits this long for the first to prove dead or preferred: some round trips and one
+# retransmission on a slow line.
+DUPLICATE_GRACE = 1.0
+# Messages of one group that wait for its handler, per peer; beyond it the link is not read. Room for one answer to
+# each fetch in the window.
+GROUP_INBOX_BYTES = 16 * MiB

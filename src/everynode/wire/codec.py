@@ -49,6 +49,11 @@ def encode(message: AnyMessage) -> bytes:
     return _encoder.encode(message)
 
 
+def encode_into(message: AnyMessage, buffer: bytearray, offset: int) -> None:
+    """The same, written into `buffer` from `offset` on; the buffer then ends where the message ends."""
+    _encoder.encode_into(message, buffer, offset)
+
+
 def decode(body: bytes | bytearray | memoryview) -> AnyMessage:
     """The message in the body of one frame.
 
