@@ -50,17 +50,13 @@ class WireRecord(Message, frozen=True, array_like=True, tag="r"):
 
 
 class GroupHello(Message, frozen=True, array_like=True, tag="group"):
-    """Opens a group on a link: who I am in it and what I know of you."""
+    """Opens a group on a link: who I am in it and what I know. Knowing a change of yours that you do not: your index is old."""
 
     group: GroupId
     origin: Origin
     """The sender's own present origin."""
     index: bytes
     """16 random bytes that name this life of the sender's index; arrivals count within it."""
-    highest_of_you: Sequence
-    """The highest sequence the sender has ever seen of the receiver's present-or-later origin, see `epoch_of_you`."""
-    epoch_of_you: int
-    """The highest epoch of the receiver that the sender has seen, or -1."""
     heard: Vector
     forgotten: Vector
 
@@ -93,7 +89,7 @@ class Batch(Message, frozen=True, array_like=True, tag="batch"):
 
 
 class RunRequest(Message, frozen=True, array_like=True, tag="run?"):
-    """Send me what I do not know. Also moves the window: a later request with the same `run` acknowledges parts."""
+    """Send me what I do not know."""
 
     group: GroupId
     run: int
@@ -103,6 +99,8 @@ class RunRequest(Message, frozen=True, array_like=True, tag="run?"):
     """The sender's index life for which `since` holds; empty: from the beginning."""
     since: int
     """Arrival position up to which all was heard from this peer."""
+    contents: bool = True
+    """Whether small contents shall ride along; not wanted by one whose root may hold them already."""
 
 
 class RunCredit(Message, frozen=True, array_like=True, tag="run+"):

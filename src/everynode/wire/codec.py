@@ -12,7 +12,7 @@ import msgspec
 
 from everynode import limits
 from everynode.errors import LinkError, PathError
-from everynode.model.ids import DIGEST_BYTES, EPOCH_MAX, NODE_ID_BYTES, ORIGIN_BYTES, Digest
+from everynode.model.ids import DIGEST_BYTES, NODE_ID_BYTES, ORIGIN_BYTES, Digest
 from everynode.model.message import (
     AnyMessage,
     Batch,
@@ -183,8 +183,6 @@ def _check_group_hello(message: GroupHello) -> None:
     _check_group(message.group)
     _check_length("an origin", message.origin, ORIGIN_BYTES)
     _check_length("the name of an index life", message.index, _INDEX_ID_BYTES)
-    _check_range("the highest sequence of us", message.highest_of_you, 0, limits.SEQUENCE_MAX)
-    _check_range("our highest epoch", message.epoch_of_you, -1, EPOCH_MAX)
     check_vector(message.heard)
     check_vector(message.forgotten)
 
