@@ -32,6 +32,10 @@ BATCH_RECORDS = 1024
 RUN_WINDOW = 4
 # Inline contents kept in memory between hearing and placing; beyond it they are fetched again.
 INLINE_CACHE_BYTES = 64 * MiB
+# Own batches kept for linked peers that are a little behind; beyond it they catch up by a run.
+ANNOUNCE_RING_BYTES = 32 * MiB
+# Batches heard and not yet in the index; beyond it they are dropped and asked for again by a run.
+INBOUND_BYTES_MAX = 64 * MiB
 # An origin's counter: 2^53 keeps it exact in JSON; at a million changes a second it lasts 285 years.
 SEQUENCE_MAX = 2**53
 # Origins in one vector: members that ever were, with every epoch; hostile vectors are cut here.
@@ -64,6 +68,15 @@ SYNCFS_FILES_MIN = 16  # fewer files than this are synced one by one
 PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a problem
 RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RETRY_MAX
 RETRY_MAX = 300.0
+
+BACKLOG_MAX = 8192  # records heard and not placed at which a run is told to pause
+SCAN_WAIT = 2.0  # how long a scan lets linked peers keep up with what it finds, per batch
+RUN_STALL = 30.0  # a run from which nothing came for this long is given up, and asked of another peer
+FORGET_INTERVAL = 60.0  # how often tombstones that all members heard are looked for
+FORGET_BATCH = 4096
+PRUNE_INTERVAL = 60.0  # how often the vault's bounds are enforced
+FETCH_FILES = 8  # files fetched at once in a group
+FETCH_TIMEOUT = 30.0  # a peer that does not answer a fetch for this long is passed over
 
 # Vault.
 VAULT_GENERATIONS = 5
@@ -134,3 +147,12 @@ DUPLICATE_GRACE = 1.0
 # Messages of one group that wait for its handler, per peer; beyond it the link is not read. Room for one answer to
 # each fetch in the window.
 GROUP_INBOX_BYTES = 16 * MiB
+
+# Notices.
+HANDLES_CACHED = 65_536  # directory handles whose place is remembered: some 15 MiB when all are long
+NOTICES_PER_CALL = 4096  # the event loop is not kept longer than some 20 ms
+READS_PER_CALL = 8  # the same bound where nothing heard of concerns the root
+WATCHES_PER_CALL = 512  # inotify: directories watched and listed in one go, some 20 ms
+MOVE_PAIR_MS = 5  # inotify: how long the second half of a move is waited for
+UNWATCHED_SCAN_INTERVAL = 60.0  # what cannot be watched is scanned this often...
+UNWATCHED_MAX = 256  # ...each by itself up to this many directories, else the whole root

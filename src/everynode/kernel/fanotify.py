@@ -1,0 +1,150 @@
+"""A raw fanotify reader: one mark on a whole filesystem, events as small tuples. No policy.
+
+Facts (Linux 6.18, tests/kernel/test_fanotify.py shows each):
+- The kernel merges events of one process on one name in one directory while they wait in the queue: a mask may hold
+  CREATE | DELETE | CLOSE_WRITE at once and says nothing of their order. Renames are never merged.
+- An event on a file names the parent and name that the dentry has *when the event happens*: after a
+  RENAME_EXCHANGE, writes through an older fd are reported under the name to which the file was swapped.
+- An event on a directory itself (attributes) is reported with that directory's own handle and the name ".".
+- RENAME_EXCHANGE makes two rename events, one each way.
+- Writes through a memory mapping make no event. `truncate(2)` makes MODIFY without a later CLOSE_WRITE.
+- The pid is that of the process (not thread) in the reader's pid namespace; 0: not visible from there.
+See fanotify(7), fanotify_init(2), fanotify_mark(2); FAN_RENAME needs Linux 5.17.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import struct
+
+from everynode.kernel import libc
+
+# linux/fanotify.h
+MODIFY = 0x00000002
+ATTRIB = 0x00000004
+CLOSE_WRITE = 0x00000008
+CREATE = 0x00000100
+DELETE = 0x00000200
+OVERFLOW = 0x00004000
+RENAME = 0x10000000
+ONDIR = 0x40000000
+
+_CLOEXEC = 0x00000001
+_NONBLOCK = 0x00000002
+_CLASS_NOTIF = 0x00000000
+_UNLIMITED_QUEUE = 0x00000010
+_REPORT_DIR_FID = 0x00000400
+_REPORT_NAME = 0x00000800
+_MARK_ADD = 0x00000001
+_MARK_FILESYSTEM = 0x00000100
+_AT_FDCWD = -100
+_INFO_DFID_NAME = 2
+_INFO_DFID = 3
+_INFO_OLD_DFID_NAME = 10
+_INFO_NEW_DFID_NAME = 12
+
+_VERSION = 3
+_METADATA_BYTES = 24
+# struct fanotify_event_metadata, then the head of the first struct fanotify_event_info_fid:
+# event_len, vers, reserved, metadata_len, mask, fd, pid; info_type, pad, len, fsid, handle_bytes
+_EVENT = struct.Struct("=IBBHQii" + "BBH8sI")
+# struct fanotify_event_info_fid alone: info_type, pad, len, fsid, handle_bytes
+_INFO = struct.Struct("=BBH8sI")
+_HANDLE_AT = 12  # struct file_handle within struct fanotify_event_info_fid
+_HANDLE_HEAD = 8  # handle_bytes, handle_type
+# An overflow event has no info; padding lets _EVENT be unpacked of the last event all the same.
+_PADDING = b"\0" * (_EVENT.size - _METADATA_BYTES)
+# One read: some 3,000 events. Larger reads only delay the first event.
+READ_BYTES = 256 * 1024
+
+_fanotify_init = libc.function("fanotify_init", ctypes.c_int, ctypes.c_uint, ctypes.c_uint)
+_fanotify_mark = libc.function(
+    "fanotify_mark", ctypes.c_int, ctypes.c_int, ctypes.c_uint, ctypes.c_uint64, ctypes.c_int, ctypes.c_char_p
+)
+
+Event = tuple[int, int, bytes, bytes, bytes, bytes]
+"""(mask, pid, directory handle, name, new directory handle, new name); the last two are empty but for RENAME.
+
+Handles are whole `struct file_handle`s, as `kernel.handles` takes them. OVERFLOW has empty handles and names.
+"""
+
+
+def open_group(*, unlimited_queue: bool = True) -> int:
+    """A new fanotify group as a non-blocking fd. Needs CAP_SYS_ADMIN. Without the flag the queue holds 16,384."""
+    flags = _CLASS_NOTIF | _CLOEXEC | _NONBLOCK | _REPORT_DIR_FID | _REPORT_NAME
+    if unlimited_queue:
+        flags |= _UNLIMITED_QUEUE
+    fd = _fanotify_init(flags, os.O_RDONLY | os.O_CLOEXEC)
+    if fd < 0:
+        raise libc.failure()
+    return fd
+
+
+def mark_filesystem(group: int, directory: int) -> None:
+    """Hear of changes anywhere on the filesystem of `directory`, at once and at the cost of one call.
+
+    OSError: EPERM (no CAP_SYS_ADMIN), EOPNOTSUPP (overlayfs and others without file handles), EXDEV (a btrfs
+    subvolume), ENODEV (no fsid, some FUSE), EINVAL (a kernel before 5.17).
+    """
+    mask = CREATE | DELETE | MODIFY | CLOSE_WRITE | ATTRIB | RENAME | ONDIR
+    # b"." and not NULL: NULL with a directory fd is the same, but some sandboxes refuse it.
+    if _fanotify_mark(group, _MARK_ADD | _MARK_FILESYSTEM, mask, directory, b".") < 0:
+        raise libc.failure()
+
+
+def read_events(group: int, skip_pid: int = 0) -> list[Event] | None:
+    """The next waiting events, oldest first; None if none wait. At most READ_BYTES of them.
+
+    Those of `skip_pid` are left out, but for renames of directories (they change what handles mean).
+    """
+    try:
+        buffer = os.read(group, READ_BYTES)
+    except BlockingIOError:
+        return None
+    return parse_events(buffer, skip_pid)
+
+
+def parse_events(buffer: bytes, skip_pid: int = 0) -> list[Event]:
+    events: list[Event] = []
+    add = events.append
+    unpack = _EVENT.unpack_from
+    end = len(buffer)
+    buffer += _PADDING
+    at = 0
+    while at < end:
+        length, version, _, head, mask, _, pid, kind, _, _, _, handle_bytes = unpack(buffer, at)
+        assert version == _VERSION and length >= _METADATA_BYTES, "fanotify speaks another version"
+        info = at + head
+        at += length
+        if pid == skip_pid and mask & (RENAME | ONDIR) != RENAME | ONDIR and not mask & OVERFLOW:
+            continue
+        if kind == _INFO_DFID_NAME and length > head:
+            handle_at = info + _HANDLE_AT
+            name_at = handle_at + _HANDLE_HEAD + handle_bytes
+            handle = buffer[handle_at:name_at]
+            add((mask, pid, handle, buffer[name_at : buffer.index(0, name_at)], b"", b""))
+        elif mask & RENAME:
+            add(_rename(buffer, info, at, mask, pid))
+        elif mask & OVERFLOW:
+            add((mask, pid, b"", b"", b"", b""))
+        elif kind == _INFO_DFID and length > head:
+            handle_at = info + _HANDLE_AT
+            add((mask, pid, buffer[handle_at : handle_at + _HANDLE_HEAD + handle_bytes], b".", b"", b""))
+        # Else an event on an inode without a name (its last link is gone): nothing to look at.
+    return events
+
+
+def _rename(buffer: bytes, at: int, end: int, mask: int, pid: int) -> Event:
+    old = new = (b"", b"")
+    while at < end:
+        kind, _, length, _, handle_bytes = _INFO.unpack_from(buffer, at)
+        handle_at = at + _HANDLE_AT
+        name_at = handle_at + _HANDLE_HEAD + handle_bytes
+        found = (buffer[handle_at:name_at], buffer[name_at : buffer.index(0, name_at)])
+        if kind == _INFO_OLD_DFID_NAME:
+            old = found
+        elif kind == _INFO_NEW_DFID_NAME:
+            new = found
+        at += length
+    return (mask, pid, *old, *new)

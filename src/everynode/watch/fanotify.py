@@ -1,0 +1,222 @@
+"""Notices of a whole tree from one fanotify mark on its filesystem: no work per directory, no limit on them.
+
+What the reader of the notices must know:
+- They are hints. A merged mask says nothing of order inside one path; between paths the order is that of first
+  occurrence; nothing is moved across a rename or an overflow.
+- GONE with DIRECTORY speaks for everything below too: the notices of what was deleted inside a directory that is
+  itself gone by now cannot be resolved any more and are left out.
+- WRITTEN with DIRECTORY (moved in from outside) and RENAMED with DIRECTORY ask for a scan of `path`.
+- Own changes are left out by pid. What another process does to a file that was swapped into the vault under its hands
+  comes as VAULT, because the kernel names a file by where its directory entry is at that moment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from functools import lru_cache
+
+from everynode.kernel import fanotify as kernel
+from everynode.kernel.handles import handle_of, path_of_fd, path_of_handle
+from everynode.limits import NOTICES_PER_CALL, READS_PER_CALL, RESERVED_NAME
+from everynode.model.notice import Notice, What
+from everynode.model.path import ROOT, RelPath, show_path
+from everynode.watch.places import OUTSIDE, RESERVED, VAULT, Place, Places
+from everynode.watch.readable import ReadableWaiter
+from everynode.watch.unavailable import MethodUnavailable
+
+_WHY = {
+    errno.EPERM: "the right CAP_SYS_ADMIN is missing (run as root)",
+    errno.EOPNOTSUPP: "this filesystem (overlayfs, some network filesystems) does not support it",
+    errno.EXDEV: "the root is a btrfs subvolume",
+    errno.ENODEV: "this filesystem has no id of its own",
+    errno.EINVAL: "the kernel is older than 5.17",
+    errno.ENOSYS: "the kernel was built without it",
+    errno.EMFILE: "too many fanotify groups (fs.fanotify.max_user_groups) or open files",
+}
+_SLASH = ord("/")
+
+
+class FanotifyNotices:
+    """`group.seams.Notices` over fanotify. One task may wait in `next`; all methods belong to one thread."""
+
+    method = "fanotify"
+
+    def __init__(self, root: bytes, *, unlimited_queue: bool = True) -> None:
+        """`root` is absolute; links in it are followed. `unlimited_queue` is for tests of the overflow."""
+        self.detail = ""
+        self._root_path = root
+        self._unlimited = unlimited_queue
+        self._pid = os.getpid()
+        self._root = -1
+        self._group = -1
+        self._waiter = ReadableWaiter()
+        self._places = Places(-1)
+
+    def start(self) -> None:
+        """Raises MethodUnavailable where fanotify does not work, OSError where the root cannot be opened."""
+        assert self._group < 0, "started twice"
+        self._root = os.open(self._root_path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._check_proc()
+            self._group = kernel.open_group(unlimited_queue=self._unlimited)
+            kernel.mark_filesystem(self._group, self._root)
+            self._check_handles()
+        except OSError as error:
+            self.close()
+            raise self._unavailable(_WHY.get(error.errno or 0, str(error))) from error
+        except MethodUnavailable:
+            self.close()
+            raise
+        self._places = Places(self._root)
+
+    def close(self) -> None:
+        """May be called twice. Whoever waits in `next` is cancelled."""
+        self._waiter.cancel()
+        for fd in (self._group, self._root):
+            if fd >= 0:
+                os.close(fd)
+        self._group = self._root = -1
+
+    async def next(self) -> list[Notice]:
+        while True:
+            notices = self._drain()
+            if notices:
+                return notices
+            await self._waiter.wait(self._group)
+
+    def _unavailable(self, why: str) -> MethodUnavailable:
+        return MethodUnavailable(f"fanotify does not work for {show_path(self._root_path)}: {why}")
+
+    def _check_proc(self) -> None:
+        try:
+            path_of_fd(self._root)
+        except FileNotFoundError:
+            raise self._unavailable("/proc is not mounted; mount it") from None
+
+    def _check_handles(self) -> None:
+        """The mark alone is no use: handles must lead to paths."""
+        try:
+            found = path_of_handle(self._root, handle_of(self._root))
+        except PermissionError:
+            raise self._unavailable("the right CAP_DAC_READ_SEARCH is missing (run as root)") from None
+        if found != path_of_fd(self._root):
+            raise self._unavailable("file handles do not lead back to the root")
+
+    def _drain(self) -> list[Notice]:
+        batch = _Batch()
+        for _ in range(READS_PER_CALL):
+            events = kernel.read_events(self._group, self._pid)
+            if events is None:
+                break
+            self._take(events, batch)
+            if batch.size >= NOTICES_PER_CALL:
+                break
+        return batch.closed()
+
+    def _take(self, events: list[kernel.Event], batch: _Batch) -> None:
+        place_of = self._places.of
+        masks, pids = batch.masks, batch.pids
+        for mask, pid, handle, name, new_handle, new_name in events:
+            if mask & kernel.OVERFLOW:
+                self._lost(batch)
+                continue
+            try:
+                if mask & kernel.RENAME:
+                    self._renamed(batch, mask, pid, place_of(handle), name, place_of(new_handle), new_name)
+                    continue
+                place = place_of(handle)
+            except OSError:
+                # Not knowing where something changed is not the same as nothing having changed.
+                self._lost(batch)
+                continue
+            if place is None or place is RESERVED or (not place and name == RESERVED_NAME):
+                continue
+            key = place + name
+            masks[key] = masks.get(key, 0) | mask
+            pids[key] = pid
+        batch.size = len(batch.notices) + len(masks)
+
+    def _lost(self, batch: _Batch) -> None:
+        self._places.forget()
+        batch.overflow()
+
+    def _renamed(
+        self, batch: _Batch, mask: int, pid: int, old: Place, old_name: bytes, new: Place, new_name: bytes
+    ) -> None:
+        directory = bool(mask & kernel.ONDIR)
+        if directory and not (old is OUTSIDE and new is OUTSIDE):
+            # Inside to inside: places below it have moved. From or to outside: negative answers are wrong too.
+            self._places.forget()
+        if pid == self._pid:
+            return
+        source, path = _inside(old, old_name), _inside(new, new_name)
+        if path is not None and source is not None:
+            batch.add(What.RENAMED, directory, path, source, pid)
+        elif path is not None:
+            batch.add(What.WRITTEN, directory, path, None, pid)
+        elif source is not None:
+            batch.add(What.GONE, directory, source, None, pid)
+
+
+def _inside(place: Place, name: bytes) -> RelPath | None:
+    if place is None or place is VAULT or place is RESERVED or (not place and name == RESERVED_NAME):
+        return None
+    return RelPath(place + name)
+
+
+class _Batch:
+    """Notices of one call: those of one path are made one, but never across a rename or an overflow."""
+
+    def __init__(self) -> None:
+        self.notices: list[Notice] = []
+        self.masks: dict[bytes, int] = {}
+        """Place + name -> kernel masks or-ed, since the last rename."""
+        self.pids: dict[bytes, int] = {}
+        """The last process of each."""
+        self.size = 0
+
+    def closed(self) -> list[Notice]:
+        self._flush()
+        return self.notices
+
+    def add(self, what: What, directory: bool, path: RelPath, source: RelPath | None, pid: int) -> None:
+        self._flush()
+        self.notices.append(Notice(what | What.DIRECTORY if directory else what, path, source, pid))
+
+    def overflow(self) -> None:
+        self._flush()
+        if not self.notices or self.notices[-1].what != What.OVERFLOW:
+            self.notices.append(Notice(What.OVERFLOW, ROOT))
+
+    def _flush(self) -> None:
+        add = self.notices.append
+        pids = self.pids
+        for key, mask in self.masks.items():
+            what = _what(mask)
+            if key[0] == _SLASH:
+                if not mask & kernel.ONDIR:
+                    add(Notice(what | What.VAULT, RelPath(key[1:]), None, pids[key]))
+            elif key.endswith(b"/."):  # a directory about itself
+                add(Notice(what, RelPath(key[:-2]), None, pids[key]))
+            elif key == b".":
+                add(Notice(what, ROOT, None, pids[key]))
+            else:
+                add(Notice(what, RelPath(key), None, pids[key]))
+        self.masks.clear()
+        pids.clear()
+
+
+@lru_cache(maxsize=1024)
+def _what(mask: int) -> What:
+    """IntFlag arithmetic costs more than all the rest of an event: once per combination is enough."""
+    what = What(0)
+    if mask & kernel.CLOSE_WRITE:
+        what |= What.WRITTEN
+    if mask & (kernel.CREATE | kernel.MODIFY | kernel.ATTRIB):
+        what |= What.TOUCHED
+    if mask & kernel.DELETE:
+        what |= What.GONE
+    if mask & kernel.ONDIR:
+        what |= What.DIRECTORY
+    return what
