@@ -1,0 +1,1 @@
+"""One module per system that takes part; each is a `Peer`."""

@@ -1,0 +1,44 @@
+"""everynode as it is installed: TLS, durable index, vault, two daemons."""
+
+from __future__ import annotations
+
+import subprocess
+
+from bench.hosts import Host, Pair
+from bench.peers.base import Peer
+from lab.namespaces import LabError
+from lab.node import Node, everynode_program, link_nodes
+from lab.trees import wait_until
+
+
+class Everynode(Peer):
+    name = "everynode"
+    live = True
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self._nodes = [self._node(host) for host in pair.both]
+
+    def prepare(self) -> None:
+        link_nodes(self._nodes)
+        if not wait_until(self._linked, timeout=30):
+            raise LabError("everynode: the two daemons did not link")
+
+    def begin(self) -> None:
+        self._nodes[0].add_group()
+
+    def unchanged(self) -> subprocess.Popen[bytes]:
+        """Start both again after a stop, and wait until each has looked at its whole tree and says `in sync`."""
+        program = everynode_program()
+        restart = " && ".join(f"{program} --home {node.home} wait --nodes all --timeout 60" for node in self._nodes)
+        for node in self._nodes:
+            node.stop()
+        for node in self._nodes:
+            node.start()
+        return self.sender.start("bash", "-c", restart)
+
+    def _linked(self) -> bool:
+        return all(node.ask("status").returncode == 0 for node in self._nodes)
+
+    def _node(self, host: Host) -> Node:
+        return Node(host.name, host.state / "home", host.tree, host.address, enter=host.enter)
