@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar, cast
 
 import msgspec
@@ -19,9 +19,10 @@ from starlette.requests import Request as HttpRequest
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from everynode.client.roots import Roots, locate, roots_of
 from everynode.daemon import requests as ask
 from everynode.daemon.answers import answer, answer_error, read_blocks
-from everynode.daemon.facade import GroupFacade, NodeFacade
+from everynode.daemon.facade import GroupFacade, HeldGroup, NodeFacade
 from everynode.errors import EverynodeError, PathError
 from everynode.limits import API_BODY_BYTES_MAX, LOG_EVENTS_KEPT
 from everynode.model.path import RelPath, parse_path
@@ -43,6 +44,10 @@ def _node(request: HttpRequest) -> NodeFacade:
 
 def _group(request: HttpRequest) -> GroupFacade:
     return ask.running(request.path_params["group"], _node(request).held_groups())
+
+
+def _roots(groups: Mapping[str, HeldGroup]) -> Roots:
+    return roots_of((name, group.root) for name, group in groups.items())
 
 
 async def _body(request: HttpRequest, kind: type[R]) -> R:
@@ -88,7 +93,7 @@ async def wait(request: HttpRequest) -> Response:
     groups = node.held_groups()
     targets: dict[str, RelPath | None]
     if body.path is not None:
-        name, path = ask.locate(ask.raw_path(body.path), ask.roots_of(groups))
+        name, path = locate(ask.raw_path(body.path), _roots(groups))
         targets = {name: path}
     elif body.group is not None:
         ask.held(body.group, groups)
@@ -129,15 +134,15 @@ async def hint(request: HttpRequest) -> Response:
     body = await _body(request, ask.HintRequest)
     node = _node(request)
     groups = node.held_groups()
-    roots = ask.roots_of(groups)
+    roots = _roots(groups)
     paths: dict[str, list[RelPath]] = {}
     renames: dict[str, list[tuple[RelPath, RelPath]]] = {}
     for raw in body.paths:
-        name, path = ask.locate(ask.raw_path(raw), roots)
+        name, path = locate(ask.raw_path(raw), roots)
         paths.setdefault(name, []).append(path)
     for raw_old, raw_new in body.renames:
-        old_name, old = ask.locate(ask.raw_path(raw_old), roots)
-        new_name, new = ask.locate(ask.raw_path(raw_new), roots)
+        old_name, old = locate(ask.raw_path(raw_old), roots)
+        new_name, new = locate(ask.raw_path(raw_new), roots)
         if old_name == new_name:
             renames.setdefault(new_name, []).append((old, new))
         else:  # between two groups it is a deletion here and something new there

@@ -55,7 +55,7 @@ class GroupFacade(Protocol):
 class HeldGroup(msgspec.Struct, frozen=True):
     """A group that has a root on this node."""
 
-    root: bytes
+    root: str
     """Absolute."""
     running: GroupFacade | None
     """None: halted or stopped, see its status."""

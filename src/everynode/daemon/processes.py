@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from everynode.kernel.process import process_name
+
 # A process id may be reused; at a million ids that takes far longer than this.
 _REMEMBERED_SECONDS = 2.0
 _REMEMBERED_MAX = 1024
@@ -20,11 +22,8 @@ class ProcessNames:
         known = self._known.get(pid)
         if known and now - known[0] < _REMEMBERED_SECONDS:
             return known[1]
-        try:
-            with open(f"/proc/{pid}/comm", "rb") as file:
-                name = file.read(64).rstrip(b"\n").decode("utf-8", "backslashreplace")
-        except OSError:  # gone already: what it was called a moment ago is still the best answer
-            name = known[1].rpartition("[")[0] if known else ""
+        # Gone already? What it was called a moment ago is still the best answer.
+        name = process_name(pid) or (known[1].rpartition("[")[0] if known else "")
         if len(self._known) >= _REMEMBERED_MAX:
             self._known.clear()
         text = f"{name}[{pid}]"

@@ -1,8 +1,7 @@
-"""What the API takes: the JSON bodies, and paths of this node's filesystem as (group, path inside its root)."""
+"""What the API takes: the JSON bodies, and the group that a request is about."""
 
 from __future__ import annotations
 
-import os
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
@@ -13,7 +12,6 @@ import msgspec
 from everynode.daemon.facade import GroupFacade, HeldGroup
 from everynode.errors import EverynodeError, GroupHalted, PathError
 from everynode.limits import API_WAIT_MAX, TOKEN_VALID_SECONDS
-from everynode.model.path import ROOT, RelPath, parse_path, show_path
 
 
 class BadRequest(EverynodeError):
@@ -110,33 +108,6 @@ def node_count(nodes: Nodes) -> int | None:
 
 def wait_seconds(timeout: float) -> float:
     return min(max(timeout, 0.0), API_WAIT_MAX)
-
-
-Roots = list[tuple[bytes, str]]
-"""(root, group name), the innermost first; a root that is reached through a link stands under both names."""
-
-
-def roots_of(groups: Mapping[str, HeldGroup]) -> Roots:
-    both = {(root, name) for name, group in groups.items() for root in (group.root, os.path.realpath(group.root))}
-    return sorted(both, key=lambda pair: len(pair[0]), reverse=True)
-
-
-def locate(absolute: bytes, roots: Roots) -> tuple[str, RelPath]:
-    """The group whose root holds the absolute path, and the path inside it (ROOT for the root itself).
-
-    Raises PathError when no root holds it.
-    """
-    for root, name in roots:
-        if absolute == root:
-            return name, ROOT
-        if absolute.startswith(root.rstrip(b"/") + b"/"):
-            return name, parse_path(absolute[len(root.rstrip(b"/")) + 1 :])
-    there = ", ".join(sorted({f"{name} at {show_path(root)}" for root, name in roots}))
-    raise PathError(
-        f"{show_path(absolute)} is not in any group on this node "
-        + (f"(there is {there})" if there else "(there is none yet: `everynode group add NAME DIR`)"),
-        path=absolute,
-    )
 
 
 def held(name: str, groups: Mapping[str, HeldGroup]) -> HeldGroup:

@@ -113,7 +113,7 @@ class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     """Hexadecimal."""
     root: str
-    """Absolute path on this node, escaped."""
+    """Absolute path on this node."""
     state: GroupState
     reason: str = ""
     """Why it is halted or stopped and what to do."""
@@ -251,7 +251,7 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     id: str
     root: str
-    """On this node, escaped; empty: not held here."""
+    """On this node; empty: not held here."""
     path: str
     """Where it is by default on a node that joins."""
     exclude: tuple[str, ...] = ()
