@@ -4,36 +4,37 @@ from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import click
 import msgspec
 
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.cli.show import show_time
+from everynode.cli.status import fetch_status, show_progress
 from everynode.client.connection import REQUEST_TIMEOUT
 from everynode.client.place import absolute, path_json
+from everynode.limits import API_WAIT_MAX, MEMBERS_MAX
 from everynode.report.status import WaitReply
 
 Nodes = int | Literal["all"]
 
-# One request waits this long; then the next one is made. On a terminal progress is shown in between.
-_WAIT_SECONDS = 30.0
-_WAIT_SECONDS_SHOWN = 0.5
+# How often the line about progress is renewed on a terminal.
+PROGRESS_SECONDS = 0.5
 
 
-class NodesType(click.ParamType):
+class NodesType(click.ParamType[Nodes]):
     """A number of nodes, or `all`."""
 
     name = "N|all"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Nodes:
-        if value == "all":
-            return "all"
-        if isinstance(value, int) or (isinstance(value, str) and value.isascii() and value.isdigit()):
-            if (number := int(value)) > 0:
-                return number
-        self.fail(f"{value!r} is neither `all` nor a number of nodes from 1 (this node counts)", param, ctx)
+        if value == "all" or (isinstance(value, int) and value > 0):
+            return cast(Nodes, value)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and 0 < int(value) <= MEMBERS_MAX:
+            return int(value)
+        message = f"{value!r} is neither `all` nor a number of nodes from 1 (this node counts)"
+        raise click.BadParameter(message, ctx=ctx, param=param)
 
 
 @click.command(name="wait", epilog="Example: everynode wait /srv/www/index.html --nodes all --timeout 30")
@@ -66,51 +67,49 @@ def wait(session: Session, path: str | None, nodes: Nodes, timeout: float | None
 
 
 def _wait(session: Session, body: dict[str, object], timeout: float | None) -> tuple[bytes, WaitReply]:
-    """Ask again and again until done or time is up."""
+    """One request as long as the API allows, and the next one, until done or time is up."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    shown = sys.stderr.isatty() and not session.json
-    slice_seconds = _WAIT_SECONDS_SHOWN if shown else _WAIT_SECONDS
-    progress: Progress | None = None
+    while True:
+        left = API_WAIT_MAX if deadline is None else min(API_WAIT_MAX, max(0.0, deadline - time.monotonic()))
+        asked = {**body, "timeout": left}
+        if sys.stderr.isatty() and not session.json:
+            raw = _with_progress(session, asked, left)
+        else:
+            raw = session.client.post_raw("/v1/wait", asked, timeout=left + REQUEST_TIMEOUT)
+        reply = msgspec.json.decode(raw, type=WaitReply)
+        stopped = any(result.wanted == 0 for result in reply.groups.values())  # waiting longer will not help
+        if reply.done or stopped or (deadline is not None and time.monotonic() >= deadline):
+            return raw, reply
+
+
+def _with_progress(session: Session, asked: dict[str, object], seconds: float) -> bytes:
+    """The request on a thread of its own, and meanwhile a live line about what is missing, on stderr."""
+    from concurrent.futures import ThreadPoolExecutor  # late, both: they cost more than the request
+
+    from rich.console import Console
+
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(session.client.post_raw, "/v1/wait", asked, timeout=seconds + REQUEST_TIMEOUT)
     try:
-        while True:
-            left = slice_seconds if deadline is None else min(slice_seconds, max(0.0, deadline - time.monotonic()))
-            raw = session.client.post_raw("/v1/wait", {**body, "timeout": left}, timeout=left + REQUEST_TIMEOUT)
-            reply = msgspec.json.decode(raw, type=WaitReply)
-            if reply.done or (deadline is not None and time.monotonic() >= deadline):
-                return raw, reply
-            if any(result.wanted == 0 for result in reply.groups.values()):
-                return raw, reply  # a group that does not run: waiting longer will not help
-            if shown:
-                progress = progress or Progress()
-                progress.show(session)
+        with Console(stderr=True).status("waiting") as line:
+            while True:
+                try:
+                    return answer.result(PROGRESS_SECONDS)
+                except TimeoutError:
+                    line.update(_progress(session))
     finally:
-        if progress:
-            progress.close()
+        pool.shutdown(wait=False)
 
 
-class Progress:
-    """A live line about what is still to be placed, on stderr."""
-
-    def __init__(self) -> None:
-        from rich.console import Console  # late: it costs a fifth of a second
-
-        self._status = Console(stderr=True).status("waiting")
-        self._status.start()
-
-    def show(self, session: Session) -> None:
-        from everynode.cli.status import fetch_status, show_progress
-
-        parts = []
-        for group in fetch_status(session).groups:
-            if group.scan:
-                parts.append(f"{group.name}: {show_progress(group.scan.seen, group.scan.expected, 'looked at')}")
-            if group.backlog:
-                parts.append(f"{group.name}: {group.backlog:,} to place here")
-            parts += [f"{peer.name} behind by {peer.behind:,}" for peer in group.peers if peer.behind]
-        self._status.update("; ".join(parts) or "waiting")
-
-    def close(self) -> None:
-        self._status.stop()
+def _progress(session: Session) -> str:
+    parts = []
+    for group in fetch_status(session).groups:
+        if group.scan:
+            parts.append(f"{group.name}: {show_progress(group.scan.seen, group.scan.expected, 'looked at')}")
+        if group.backlog:
+            parts.append(f"{group.name}: {group.backlog:,} to place here")
+        parts += [f"{group.name}: {peer.name} behind by {peer.behind:,}" for peer in group.peers if peer.behind]
+    return "; ".join(parts) or "waiting"
 
 
 def _say_missing(reply: WaitReply) -> None:

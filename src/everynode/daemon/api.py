@@ -230,6 +230,7 @@ async def restore(request: HttpRequest) -> Response:
 
 async def rescan(request: HttpRequest) -> Response:
     """Look at the whole tree again; returns when the scan has been asked for."""
+    await _body(request, ask.Nothing)
     await _group(request).rescan()
     return answer({"scanning": True})
 
@@ -288,6 +289,7 @@ async def apply_config(request: HttpRequest) -> Response:
 
 async def down(request: HttpRequest) -> Response:
     """Stop the daemon; it says so first."""
+    await _body(request, ask.Nothing)
     node = _node(request)
     pid = node.status().pid
     node.stop()

@@ -1,0 +1,75 @@
+"""The verdict: its line and the exit code, in the documented order."""
+
+from __future__ import annotations
+
+import pytest
+
+from everynode.report.status import GroupPeer, GroupState, GroupStatus, NodeStatus, PeerStatus, verdict
+
+
+def group(*, conflicts: int = 0, in_sync: bool = True, state: GroupState = "live", **fields: object) -> GroupStatus:
+    return GroupStatus(
+        name="www",
+        id="00" * 16,
+        root="/srv/www",
+        state=state,
+        conflicts=conflicts,
+        in_sync=in_sync,
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+def node(*groups: GroupStatus, peers: tuple[PeerStatus, ...] = (), settings: tuple[str, ...] = ()) -> NodeStatus:
+    return NodeStatus(
+        name="a", node="k" * 26, version="1", pid=1, uptime=1.0, groups=groups, peers=peers, settings=settings
+    )
+
+
+def peer(name: str, *, linked: bool) -> PeerStatus:
+    return PeerStatus(node=name * 26, name=name, linked=linked)
+
+
+HERE, AWAY = peer("b", linked=True), peer("c", linked=False)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "word"),
+    [
+        (None, 5, "not running"),
+        (node(group(conflicts=1), peers=(AWAY,), settings=("bad root",)), 2, "bad root"),
+        (node(group(conflicts=2, in_sync=False), peers=(AWAY,)), 3, "2 conflicts"),
+        (node(group(in_sync=False, backlog=7), peers=(HERE, AWAY)), 4, "1 of 2 peers unreachable (c)"),
+        (node(group(in_sync=False, backlog=7), peers=(HERE,)), 1, "www has 7 to place"),
+        (node(group(), peers=(HERE,)), 0, "in sync on 2 nodes"),
+        (node(group()), 0, "in sync"),
+        (node(), 0, "no group yet"),
+    ],
+)
+def test_the_first_that_applies_gives_the_exit_code(status: NodeStatus | None, code: int, word: str) -> None:
+    line, exit_code = verdict(status)
+    assert exit_code == code
+    assert word in line
+
+
+def test_a_worse_trouble_does_not_hide_the_others_from_the_line() -> None:
+    line, _ = verdict(node(group(conflicts=1, in_sync=False, state="scanning"), peers=(AWAY,)))
+    assert "1 conflict:" in line
+    assert "unreachable" in line
+    assert "www is being scanned" in line
+
+
+@pytest.mark.parametrize(
+    ("status", "word"),
+    [
+        (group(in_sync=False, state="halted", reason="the root is missing"), "halted: the root is missing"),
+        (group(in_sync=False, problems_blocking=3), "3 problems"),
+        (
+            group(in_sync=False, peers=(GroupPeer(node="b", name="b", open=True, behind=4),)),
+            "waits for b",
+        ),
+    ],
+)
+def test_the_line_says_why_a_group_is_not_in_sync(status: GroupStatus, word: str) -> None:
+    line, code = verdict(node(status))
+    assert code == 1
+    assert word in line
