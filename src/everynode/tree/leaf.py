@@ -19,6 +19,9 @@ TIME_NS_MAX = 2**63 - 1
 INODE_MASK = 2**63 - 1
 """Inode numbers are unsigned, SQLite's integers are not."""
 
+ID_MAX = 2**32 - 1
+"""chown reads this one as "leave it"."""
+
 DENIED_ERRORS = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP, errno.EOVERFLOW)
 """What "you may not, or this filesystem cannot" looks like; anything else is an error of placing."""
 
@@ -147,3 +150,14 @@ def _refused(what: str, error: OSError) -> str:
     if error.errno not in DENIED_ERRORS:
         raise error
     return f"{what}: {error.strerror}"
+
+
+def refuse_entry(entry: Entry) -> str:
+    """Why the kernel could not be asked for these attributes (a peer's numbers); empty: it can."""
+    if entry.mode & ~PERMISSIONS:
+        return f"mode {entry.mode:o}"
+    if not (0 <= entry.uid < ID_MAX and 0 <= entry.gid < ID_MAX):
+        return f"owner {entry.uid}:{entry.gid}"
+    if not -TIME_NS_MAX <= entry.mtime_ns <= TIME_NS_MAX:
+        return f"mtime {entry.mtime_ns}"
+    return ""

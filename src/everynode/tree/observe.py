@@ -44,6 +44,13 @@ def observe(
         return found
 
 
+def observe_vaulted(root: Root, names: Sequence[bytes], *, now_ns: int) -> list[Observation]:
+    """The same for objects in the vault folder, by name; all are read."""
+    with root.batch() as reach:
+        look = _Look(root, reach, False, now_ns)
+        return [look.in_directory(RelPath(name), root.vault_fd, name, None) for name in names]
+
+
 def _parent(path: RelPath) -> RelPath:
     return RelPath(path.rpartition(b"/")[0])
 
@@ -67,6 +74,9 @@ class _Look:
             directory = self._reach.directory(RelPath(parent))
         except OSError as error:
             return self._reach.why_unreachable(RelPath(parent), error)
+        return self.in_directory(path, directory, name, known)
+
+    def in_directory(self, path: RelPath, directory: int, name: bytes, known: Stamp | None) -> Observation:
         try:
             for looks_left in reversed(range(CHANGE_LOOKS_MAX)):
                 stat = self._kernel.stat_at(directory, name)

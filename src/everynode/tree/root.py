@@ -105,6 +105,10 @@ class Root:
         """Open directories for one batch of looks or placings; use as a context."""
         return Reach(self.kernel, self.fd, self.device)
 
+    def open_vault(self) -> int:
+        """Another fd of the vault folder, for listing: that moves the offset, which `vault_fd` shares with threads."""
+        return self.kernel.open_beneath(self._own_fd, VAULT_NAME, OPEN_DIRECTORY)
+
     def new_name(self, kind: bytes) -> bytes:
         """A name in the vault folder that was never used before. Safe from any thread."""
         return b"%s-%s-%x" % (kind, self._life, next(self._numbers))

@@ -1,0 +1,311 @@
+"""Placing: making staged objects visible, and removing, in one step each, never over what somebody else wrote.
+
+| stands there | is to stand | step |
+|---|---|---|
+| nothing | anything | rename NOREPLACE from the vault folder |
+| file, symlink | anything | rename EXCHANGE with the staged object: the old one has its name in the vault now |
+| file, symlink | nothing | rename NOREPLACE into the vault folder |
+| directory | other attributes | in place |
+| directory | file, symlink, nothing | rmdir, then as for nothing |
+| file | the same content, other attributes | in place |
+
+A file's ctime is compared before; inode, size, mtime, owner and mode after, because a rename moves the ctime. What was
+swapped out against expectation is in the vault and reported, never swapped back: a third writer may be there by then.
+
+The stamps returned have the ctime of our rename, though that is younger than a tick: any write that follows moves the
+mtime from the one that we set. What hides even that (a write and a set-back mtime within the tick of our rename, before
+Linux 6.13) shows as a foreign notice only, and a foreign notice always means a new look at the content.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from stat import S_ISDIR, S_ISREG
+
+import msgspec
+
+from everynode.kernel.protocol import RenameFlag
+from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.path import RelPath, name_of, parent_of
+from everynode.model.problem import Trouble
+from everynode.tree.attributes import change_directory, change_file
+from everynode.tree.expected import Old, hold
+from everynode.tree.leaf import has_attributes, kind_of, same_object, stamp_of, time_of
+from everynode.tree.outcome import Absent, NotPut, PlaceOutcome, Put, Refusal, Staged
+from everynode.tree.reach import Reach
+from everynode.tree.refused import Refused, Vanished, changed, not_put
+from everynode.tree.root import Root
+from everynode.tree.stage import STAGED_KIND, finish_file, stage_directory, stage_symlink
+from everynode.tree.vault import detach
+
+REMOVED_KIND = b"d"
+"""First letter of the vault names of what was removed."""
+
+
+class MovedFrom(msgspec.Struct, frozen=True, gc=False):
+    """A placed file whose content is to be moved to the new path instead of being staged."""
+
+    path: RelPath
+    stamp: Stamp
+    entry: Entry
+
+
+class PlaceItem(msgspec.Struct, frozen=True, gc=False):
+    path: RelPath
+    entry: Entry | None
+    """What is to stand there; None: nothing."""
+    staged: Staged | None = None
+    """The staged object of a file or symlink with new content; directories and changes of attributes have none."""
+    expected: Stamp | None = None
+    """What was placed there; None: nothing. With it goes its entry."""
+    expected_entry: Entry | None = None
+    keep: bool = True
+    """Whether what is replaced or removed stays in the vault."""
+    moved_from: MovedFrom | None = None
+
+
+def place(root: Root, items: Sequence[PlaceItem]) -> list[PlaceOutcome]:
+    """Place every item of a batch; answers in order. Directories come before what is in them, removals bottom-up.
+
+    Every step is atomic; nothing is durable before `sync.sync_paths`. The staged object of a NotPut is still in the
+    vault folder: place it again or remove it. A NotPut with NO_CONTENT means that `moved_from` was of no use: fetch.
+    """
+    done: list[PlaceOutcome] = []
+    with root.batch() as reach:
+        placing = _Placing(root, reach)
+        for item in items:
+            try:
+                done.append(placing.one(item))
+            except Refused as refused:
+                done.append(refused.for_path(item.path))
+            except OSError as error:
+                done.append(not_put(item.path, error))
+    return done
+
+
+class _Placing:
+    """One batch of placings. Methods raise Refused or OSError for an item that cannot be placed."""
+
+    def __init__(self, root: Root, reach: Reach) -> None:
+        self._root = root
+        self._kernel = root.kernel
+        self._vault = root.vault_fd
+        self._reach = reach
+
+    def one(self, item: PlaceItem) -> PlaceOutcome:
+        parent, _, name = item.path.rpartition(b"/")
+        try:
+            directory = self._reach.directory(RelPath(parent))
+        except OSError as error:
+            return self._no_directory(item, error)
+        entry = item.entry
+        if entry is None:
+            return self._remove(item, directory, name)
+        if item.staged is not None:
+            return self._put(item, directory, name, item.staged)
+        if item.moved_from is not None:
+            return self._move(item, directory, name, entry, item.moved_from)
+        old = item.expected_entry
+        if entry.kind is Kind.DIRECTORY:
+            if old is not None and old.kind is Kind.DIRECTORY:
+                return change_directory(self._kernel, directory, item.path, entry, old)
+            return self._make_directory(item, directory, name, entry)
+        if old is None or item.expected is None or not old.same_content(entry):
+            raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "its content was not staged; fetch it")
+        if entry.kind is Kind.SYMLINK:
+            return self._replace_link(msgspec.structs.replace(item, keep=False), directory, name, entry)
+        return change_file(self._kernel, directory, item.path, entry, item.expected, old)
+
+    def _no_directory(self, item: PlaceItem, error: OSError) -> PlaceOutcome:
+        parent = parent_of(item.path)
+        why = self._reach.why_unreachable(parent, error)
+        if not isinstance(why, Absent):
+            return NotPut(item.path, Refusal.ERROR, Trouble.PLACING, why.detail)
+        if item.entry is None:
+            return Put(item.path, None, None)
+        return changed("its directory is gone here").for_path(item.path)
+
+    # What stands there goes.
+
+    def _remove(self, item: PlaceItem, directory: int, name: bytes) -> Put:
+        old = item.expected_entry
+        if old is None or item.expected is None:
+            self._require_nothing(directory, name)
+            return Put(item.path, None, None)
+        if old.kind is Kind.DIRECTORY:
+            self._remove_directory(item.path, directory, name, old)
+            return Put(item.path, None, None)
+        try:
+            held = hold(self._kernel, directory, name, item.expected, old)
+        except Vanished:
+            return Put(item.path, None, None)
+        vaulted = self._root.new_name(REMOVED_KIND)
+        try:
+            self._kernel.rename_at(directory, name, self._vault, vaulted, RenameFlag.NOREPLACE)
+            out = self._kernel.stat_at(self._vault, vaulted)
+            intact = held.is_intact(out)
+        except FileNotFoundError:
+            return Put(item.path, None, None)
+        finally:
+            held.close()
+        if S_ISDIR(out.st_mode):
+            self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
+            raise changed("a directory stands there now")
+        vaulted = self._vaulted(vaulted, item.keep or not intact, out.st_nlink > 1 and intact)
+        return Put(item.path, None, None, vaulted, not intact)
+
+    def _require_nothing(self, directory: int, name: bytes) -> None:
+        try:
+            self._kernel.stat_at(directory, name)
+        except FileNotFoundError:
+            return
+        raise changed("something stands there that was not known")
+
+    def _remove_directory(self, path: RelPath, directory: int, name: bytes, old: Entry) -> None:
+        try:
+            stat = self._kernel.stat_at(directory, name)
+            if kind_of(stat) is not Kind.DIRECTORY or not has_attributes(stat, old):
+                raise changed("its kind, owner or mode was changed here")
+            self._kernel.rmdir_at(directory, name)
+        except OSError as error:
+            if error.errno == errno.ENOENT:
+                return
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                raise changed("the directory is not empty here") from error
+            if error.errno == errno.ENOTDIR:
+                raise changed("no directory stands there any more") from error
+            raise
+        finally:
+            self._reach.forget(path)
+
+    def _vaulted(self, name: bytes, keep: bool, shared: bool) -> bytes:
+        """Keep what has `name` in the vault now, on an inode of its own, or drop it; its name then."""
+        if not keep:
+            self._kernel.unlink_at(self._vault, name)
+            return b""
+        return detach(self._root, name) if shared else name
+
+    # Something new comes.
+
+    def _put(self, item: PlaceItem, directory: int, name: bytes, staged: Staged) -> Put:
+        old = item.expected_entry
+        if old is None or item.expected is None:
+            return self._put_new(item, directory, name, staged)
+        if old.kind is Kind.DIRECTORY:
+            self._remove_directory(item.path, directory, name, old)
+            return self._put_new(item, directory, name, staged)
+        held = hold(self._kernel, directory, name, item.expected, old)
+        try:
+            return self._exchange(item, directory, name, staged, held)
+        finally:
+            held.close()
+
+    def _put_new(self, item: PlaceItem, directory: int, name: bytes, staged: Staged) -> Put:
+        try:
+            self._kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.NOREPLACE)
+        except FileExistsError as error:
+            raise changed("something stands there that was not known") from error
+        return Put(item.path, self._stamp(directory, name, staged), staged.entry, denied=staged.denied)
+
+    def _exchange(self, item: PlaceItem, directory: int, name: bytes, staged: Staged, held: Old) -> Put:
+        kernel = self._kernel
+        try:
+            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+        except FileNotFoundError as error:
+            raise Vanished from error
+        out = kernel.stat_at(self._vault, staged.name)
+        if S_ISDIR(out.st_mode):
+            # A directory took the file's place in the last microseconds; those are never vaulted.
+            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+            raise changed("a directory stands there now")
+        intact = held.is_intact(out)
+        stamp = self._stamp(directory, name, staged)
+        shared = out.st_nlink > 1 and intact and S_ISREG(out.st_mode)
+        vaulted = self._vaulted(staged.name, item.keep or not intact, shared)
+        return Put(item.path, stamp, staged.entry, vaulted, not intact, staged.denied)
+
+    def _stamp(self, directory: int, name: bytes, staged: Staged) -> Stamp:
+        """The stamp of what was just placed; one without ctime when somebody was there since."""
+        entry = staged.entry
+        size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
+        placed = Stamp(staged.inode, 0, entry.mtime_ns, size)
+        try:
+            stat = self._kernel.stat_at(directory, name)
+        except FileNotFoundError:
+            return placed
+        if entry.kind is Kind.DIRECTORY:
+            return stamp_of(stat)
+        return stamp_of(stat) if same_object(placed, stat) and has_attributes(stat, entry) else placed
+
+    def _replace_link(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
+        """A symlink's attributes cannot be set through an fd; by name they might hit somebody else's new object."""
+        staged = stage_symlink(self._root, entry)
+        try:
+            return self._put(item, directory, name, staged)
+        except (Refused, OSError):
+            self._kernel.unlink_at(self._vault, staged.name)
+            raise
+
+    def _make_directory(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
+        staged = stage_directory(self._root, entry)
+        try:
+            return self._put(item, directory, name, staged)
+        except (Refused, OSError):
+            self._kernel.rmdir_at(self._vault, staged.name)
+            # Whoever made the same directory here meanwhile did our work.
+            if item.expected_entry is None and (there := self._same_directory(directory, name, entry)):
+                return Put(item.path, there, staged.entry)
+            raise
+
+    def _same_directory(self, directory: int, name: bytes, entry: Entry) -> Stamp | None:
+        try:
+            stat = self._kernel.stat_at(directory, name)
+        except OSError:
+            return None
+        return stamp_of(stat) if kind_of(stat) is Kind.DIRECTORY and has_attributes(stat, entry) else None
+
+    # A file moves.
+
+    def _move(self, item: PlaceItem, directory: int, name: bytes, entry: Entry, source: MovedFrom) -> Put:
+        """Old name to new name. A tombstone for the old one was heard by now: its absence is right at any moment."""
+        try:
+            from_directory = self._reach.directory(parent_of(source.path))
+            held = hold(self._kernel, from_directory, name_of(source.path), source.stamp, source.entry)
+        except OSError as error:
+            raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, f"its old place is out of reach: {error}") from error
+        except Refused as refused:
+            trouble = refused.trouble if refused.refusal is Refusal.WRITER else Trouble.NO_CONTENT
+            raise Refused(refused.refusal, trouble, f"its old place: {refused.detail}") from refused
+        try:
+            same = has_attributes(held.stat, entry) and time_of(held.stat) == entry.mtime_ns
+            if same and item.expected is None:
+                return self._move_directly(item, directory, name, from_directory, source, held)
+            staged = self._move_aside(entry, from_directory, source, held)
+        finally:
+            held.close()
+        return self._put(item, directory, name, staged)
+
+    def _move_directly(
+        self, item: PlaceItem, directory: int, name: bytes, from_directory: int, source: MovedFrom, held: Old
+    ) -> Put:
+        try:
+            self._kernel.rename_at(from_directory, name_of(source.path), directory, name, RenameFlag.NOREPLACE)
+        except FileExistsError as error:
+            raise changed("something stands there that was not known") from error
+        stat = self._kernel.stat_at(directory, name)
+        if not held.is_intact(stat):
+            raise changed("another version was moved here than the expected one")
+        return Put(item.path, stamp_of(stat), item.entry)
+
+    def _move_aside(self, entry: Entry, from_directory: int, source: MovedFrom, held: Old) -> Staged:
+        """The old object into the vault folder, with the attributes of the new one."""
+        if held.fd < 0:
+            raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "its old place cannot be opened; fetch it")
+        kernel = self._kernel
+        name = self._root.new_name(STAGED_KIND)
+        kernel.rename_at(from_directory, name_of(source.path), self._vault, name, RenameFlag.NOREPLACE)
+        if not held.is_intact(kernel.stat_at(self._vault, name)):
+            kernel.rename_at(self._vault, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
+            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place was changed here; fetch it")
+        return finish_file(kernel, held.fd, name, entry)
