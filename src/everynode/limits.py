@@ -144,6 +144,8 @@ URGENT_BYTES_IN_A_ROW = 2 * MiB
 # A second link to one peer waits this long for the first to prove dead or preferred: some round trips and one
 # retransmission on a slow line.
 DUPLICATE_GRACE = 1.0
+CONNECT_TIMEOUT = 3.0  # for one address of a peer, before the next is tried
+CLOSE_TIMEOUT = 1.0  # what a closing link may take to say goodbye
 # Messages of one group that wait for its handler, per peer; beyond it the link is not read. Room for one answer to
 # each fetch in the window.
 GROUP_INBOX_BYTES = 16 * MiB
@@ -156,3 +158,4 @@ WATCHES_PER_CALL = 512  # inotify: directories watched and listed in one go, som
 MOVE_PAIR_MS = 5  # inotify: how long the second half of a move is waited for
 UNWATCHED_SCAN_INTERVAL = 60.0  # what cannot be watched is scanned this often...
 UNWATCHED_MAX = 256  # ...each by itself up to this many directories, else the whole root
+EXCLUDE_MEMORY_BYTES_MAX = 128 * MiB  # RE2 takes what the patterns of one group need, up to this

@@ -16,6 +16,7 @@ from typing import Annotated, Final
 import msgspec
 
 from everynode import limits
+from everynode.config.gitignore import parse_rule
 from everynode.errors import EverynodeError, TrustError
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from everynode.model.message import GroupId
@@ -184,6 +185,7 @@ def _sign(
 
 
 def _check_value(statement: Statement) -> None:
+    right = False
     match statement.value:
         case Genesis(certificate=certificate):
             check_certificate(certificate)
@@ -197,11 +199,8 @@ def _check_value(statement: Statement) -> None:
         case GroupValue(name=name, root=root, policy=policy):
             check_name("group", name)
             check_root(root)
-            if policy.exclude:
-                # Imported here: most groups exclude nothing, and the matcher takes a while to load.
-                from everynode.config.exclude import Excluder
-
-                Excluder(policy.exclude)
+            for pattern in policy.exclude:
+                parse_rule(pattern)
             right = len(statement.key) == GROUP_ID_BYTES
     if not right:
         raise TrustError(f"a statement about a {statement.kind.name.lower()} contradicts itself")

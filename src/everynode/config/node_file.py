@@ -1,0 +1,66 @@
+"""node.toml: what one node says for itself alone."""
+
+from __future__ import annotations
+
+import msgspec
+
+from everynode.config.check import Checker
+from everynode.model.names import check_address, check_root
+
+DEFAULT_PORT = 7420
+
+HEAD = """\
+# What this node says for itself alone; the others never see it. Restart the daemon after a change.
+#   listen      addresses to listen at
+#   api         path of the local API's socket; empty: api.sock in the node's home
+#   [roots]     group = directory, where this node keeps a group elsewhere than the cluster file says
+"""
+
+
+class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    listen: tuple[str, ...] = (f"0.0.0.0:{DEFAULT_PORT}",)
+    """`host:port`; empty: this node dials the others and cannot be dialled."""
+    api: str = ""
+    roots: dict[str, str] = {}
+    """Group name -> absolute directory."""
+
+
+def read_node(text: str, file: str) -> NodeSettings:
+    """Raises ConfigErrors with every error found."""
+    checker = Checker(text, file)
+    settings = checker.struct(checker.data, (), NodeSettings)
+    listen, roots, api = (checker.data.get(key) for key in ("listen", "roots", "api"))
+    for number, address in enumerate(listen if isinstance(listen, list) else ()):
+        if isinstance(address, str):
+            checker.check(("listen", number), check_address, address)
+    for group, root in (roots if isinstance(roots, dict) else {}).items():
+        if isinstance(root, str):
+            checker.check(("roots", group), check_root, root)
+    if isinstance(api, str) and api and not api.startswith("/"):
+        checker.refuse(("api",), f"{api!r} is no absolute path")
+    checker.finish()
+    assert settings is not None
+    return settings
+
+
+def write_node(settings: NodeSettings) -> str:
+    """The inverse of `read_node`."""
+    import tomlkit
+
+    document = tomlkit.parse(HEAD)
+    for key, value in msgspec.to_builtins(settings).items():
+        document.add(key, tomlkit.item(value))
+    return tomlkit.dumps(document)
+
+
+def edit_node(text: str, group: str, root: str | None) -> str:
+    """`text` with the root of `group` set, or taken back (None); comments and all else stay."""
+    import tomlkit
+
+    document = tomlkit.parse(text)
+    roots = document.setdefault("roots", tomlkit.table())
+    if root is None:
+        roots.pop(group, None)
+    else:
+        roots[group] = root
+    return tomlkit.dumps(document)
