@@ -30,7 +30,10 @@ def everynode_program() -> str:
 
 @dataclass
 class Node:
-    """A node with its own home and root. `enter` is put before each command (a namespace); `user` runs it all."""
+    """A node with its own home and root. `enter` is put before each command (a namespace).
+
+    `powerless`: run it without any capability, so that root's daemon too may not read what others forbid.
+    """
 
     name: str
     home: Path
@@ -38,7 +41,7 @@ class Node:
     address: str
     port: int = 7391
     enter: tuple[str, ...] = ()
-    user: int | None = None
+    powerless: bool = False
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -157,9 +160,9 @@ class Node:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def _command(self, *arguments: str) -> list[str]:
-        who = () if self.user is None else (f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups")
+        less = ("--bounding-set=-all", "--inh-caps=-all") if self.powerless else ()
         program = (everynode_program(), "--home", str(self.home))
-        return [*self.enter, *DIE_WITH_PARENT, *who, *program, *arguments]
+        return [*self.enter, *DIE_WITH_PARENT, *less, *program, *arguments]
 
 
 def link_nodes(nodes: list[Node]) -> None:
