@@ -20,7 +20,8 @@ from everynode.kernel import fanotify as kernel
 from everynode.kernel.handles import handle_of, path_of_fd, path_of_handle
 from everynode.limits import NOTICES_PER_CALL, READS_PER_CALL, RESERVED_NAME
 from everynode.model.notice import Notice, What
-from everynode.model.path import ROOT, RelPath, show_path
+from everynode.model.path import RelPath, show_path
+from everynode.watch.batch import Batch
 from everynode.watch.places import OUTSIDE, RESERVED, VAULT, Place, Places
 from everynode.watch.readable import ReadableWaiter
 from everynode.watch.unavailable import MethodUnavailable
@@ -34,7 +35,6 @@ _WHY = {
     errno.ENOSYS: "the kernel was built without it",
     errno.EMFILE: "too many fanotify groups (fs.fanotify.max_user_groups) or open files",
 }
-_SLASH = ord("/")
 
 
 class FanotifyNotices:
@@ -104,17 +104,17 @@ class FanotifyNotices:
             raise self._unavailable("file handles do not lead back to the root")
 
     def _drain(self) -> list[Notice]:
-        batch = _Batch()
+        batch = Batch(_what)
         for _ in range(READS_PER_CALL):
             events = kernel.read_events(self._group, self._pid)
             if events is None:
                 break
             self._take(events, batch)
-            if batch.size >= NOTICES_PER_CALL:
+            if len(batch) >= NOTICES_PER_CALL:
                 break
         return batch.closed()
 
-    def _take(self, events: list[kernel.Event], batch: _Batch) -> None:
+    def _take(self, events: list[kernel.Event], batch: Batch) -> None:
         place_of = self._places.of
         masks, pids = batch.masks, batch.pids
         for mask, pid, handle, name, new_handle, new_name in events:
@@ -135,14 +135,13 @@ class FanotifyNotices:
             key = place + name
             masks[key] = masks.get(key, 0) | mask
             pids[key] = pid
-        batch.size = len(batch.notices) + len(masks)
 
-    def _lost(self, batch: _Batch) -> None:
+    def _lost(self, batch: Batch) -> None:
         self._places.forget()
         batch.overflow()
 
     def _renamed(
-        self, batch: _Batch, mask: int, pid: int, old: Place, old_name: bytes, new: Place, new_name: bytes
+        self, batch: Batch, mask: int, pid: int, old: Place, old_name: bytes, new: Place, new_name: bytes
     ) -> None:
         directory = bool(mask & kernel.ONDIR)
         if directory and not (old is OUTSIDE and new is OUTSIDE):
@@ -152,59 +151,17 @@ class FanotifyNotices:
             return
         source, path = _inside(old, old_name), _inside(new, new_name)
         if path is not None and source is not None:
-            batch.add(What.RENAMED, directory, path, source, pid)
+            batch.add(What.RENAMED, path, directory=directory, source=source, pid=pid)
         elif path is not None:
-            batch.add(What.WRITTEN, directory, path, None, pid)
+            batch.add(What.WRITTEN, path, directory=directory, pid=pid)
         elif source is not None:
-            batch.add(What.GONE, directory, source, None, pid)
+            batch.add(What.GONE, source, directory=directory, pid=pid)
 
 
 def _inside(place: Place, name: bytes) -> RelPath | None:
     if place is None or place is VAULT or place is RESERVED or (not place and name == RESERVED_NAME):
         return None
     return RelPath(place + name)
-
-
-class _Batch:
-    """Notices of one call: those of one path are made one, but never across a rename or an overflow."""
-
-    def __init__(self) -> None:
-        self.notices: list[Notice] = []
-        self.masks: dict[bytes, int] = {}
-        """Place + name -> kernel masks or-ed, since the last rename."""
-        self.pids: dict[bytes, int] = {}
-        """The last process of each."""
-        self.size = 0
-
-    def closed(self) -> list[Notice]:
-        self._flush()
-        return self.notices
-
-    def add(self, what: What, directory: bool, path: RelPath, source: RelPath | None, pid: int) -> None:
-        self._flush()
-        self.notices.append(Notice(what | What.DIRECTORY if directory else what, path, source, pid))
-
-    def overflow(self) -> None:
-        self._flush()
-        if not self.notices or self.notices[-1].what != What.OVERFLOW:
-            self.notices.append(Notice(What.OVERFLOW, ROOT))
-
-    def _flush(self) -> None:
-        add = self.notices.append
-        pids = self.pids
-        for key, mask in self.masks.items():
-            what = _what(mask)
-            if key[0] == _SLASH:
-                if not mask & kernel.ONDIR:
-                    add(Notice(what | What.VAULT, RelPath(key[1:]), None, pids[key]))
-            elif key.endswith(b"/."):  # a directory about itself
-                add(Notice(what, RelPath(key[:-2]), None, pids[key]))
-            elif key == b".":
-                add(Notice(what, ROOT, None, pids[key]))
-            else:
-                add(Notice(what, RelPath(key), None, pids[key]))
-        self.masks.clear()
-        pids.clear()
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import asyncio
 
 
 class ReadableWaiter:
-    """Waits for one fd. It is registered only while somebody waits, so that a slow reader does not make the loop spin."""
+    """Waits for one fd, registered only while somebody waits: else a slow reader would make the loop spin."""
 
     def __init__(self) -> None:
         self._waiting: asyncio.Future[None] | None = None
