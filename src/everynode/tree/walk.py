@@ -83,29 +83,29 @@ class _Walker:
     def advance(self) -> bool:
         """Go on until a batch is full (True) or all is done (False)."""
         while self._levels:
-            level = self._levels[-1]
-            if self._names(level):
+            if self._names(self._levels[-1]):
                 return True
-            if self._levels[-1] is level:
-                self._levels.pop()
         return False
 
     def _names(self, level: _Level) -> bool:
-        """Names of one directory, until the batch is full (True), a directory is entered, or all are done."""
+        """Names of the directory under way, until the batch is full (True), one below is entered, or all are done."""
         names, waiting = level.names, level.waiting
         prefix = level.path + b"/" if level.path else b""
         try:
             directory = self._reach.directory(level.path)
         except OSError as error:
             self._unreachable(level.path, error)
-            level.at = len(names)
-            waiting.clear()
+            self._levels.pop()
             return False
-        while level.at < len(names):
-            name = names[level.at]
-            if waiting and waiting[0] < name:
-                self.enter(RelPath(prefix + heappop(waiting)[:-1]))
+        while True:
+            if waiting and (level.at == len(names) or waiting[0] < names[level.at]):
+                if self.enter(RelPath(prefix + heappop(waiting)[:-1])):
+                    return False
+                continue
+            if level.at == len(names):
+                self._levels.pop()
                 return False
+            name = names[level.at]
             level.at += 1
             path = RelPath(prefix + name)
             if path == RESERVED_NAME:
@@ -118,9 +118,6 @@ class _Walker:
                 heappush(waiting, name + b"/")
             if len(self._batch) >= SCAN_BATCH:
                 return True
-        if waiting:
-            self.enter(RelPath(prefix + heappop(waiting)[:-1]))
-        return False
 
     def _item(self, path: RelPath, directory: int, name: bytes) -> WalkItem | None:
         try:
@@ -140,15 +137,16 @@ class _Walker:
             return WalkItem(path, None, None, trouble=Unlookable(Trouble.NAME, detail))
         return WalkItem(path, kind, stamp_of(stat), stat.st_mode & 0o7777, stat.st_uid, stat.st_gid, stat.st_nlink)
 
-    def enter(self, path: RelPath) -> None:
-        """List a directory and make it the one under way."""
+    def enter(self, path: RelPath) -> bool:
+        """List a directory and make it the one under way; False: it cannot be listed."""
         try:
             names = self._kernel.list_directory(self._reach.directory(path))
         except OSError as error:
             self._unreachable(path, error)
-            return
+            return False
         names.sort()
         self._levels.append(_Level(path, names))
+        return True
 
     def _unreachable(self, path: RelPath, error: OSError) -> None:
         if path == ROOT:
