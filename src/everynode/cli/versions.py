@@ -9,7 +9,7 @@ from urllib.parse import quote
 import click
 import msgspec
 
-from everynode.cli.paths import inside, query
+from everynode.cli.paths import inside, query, show_argument
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.cli.show import columns, show_bytes, show_time
 from everynode.client.place import path_json
@@ -75,7 +75,7 @@ def show(session: Session, path: str) -> int:
         session.show_json(raw)
     else:
         for view in msgspec.json.decode(raw, type=_Conflicts).conflicts:
-            _show(path, view)
+            _show(show_argument(path), view)
     return EXIT_CONFLICTS
 
 
@@ -124,7 +124,7 @@ def resolve(session: Session, path: str, keep: str) -> None:
     """Keep one version of PATH, on all nodes. The others stay as generations for a while, see `restore`."""
     group, relative = inside(session, path)
     session.client.post(f"/v1/groups/{group}/resolve", {"path": path_json(relative), "keep": keep})
-    session.result({"resolved": True}, f"{path}: {keep} is kept")
+    session.result({"resolved": True}, f"{show_argument(path)}: {keep} is kept")
 
 
 @click.command(name="restore", epilog="Example: everynode restore a.html --list; everynode restore a.html")
@@ -140,7 +140,7 @@ def restore(session: Session, path: str, listing: bool, generation: str | None, 
     if not listing and target is None:
         body = {"path": path_json(relative), "generation": generation}
         session.client.post(f"/v1/groups/{group}/restore", body)
-        session.result({"restored": True}, f"{path} is restored")
+        session.result({"restored": True}, f"{show_argument(path)} is restored")
         return
     raw = session.client.get_raw(f"/v1/groups/{group}/generations?{query(relative)}")
     kept = msgspec.json.decode(raw, type=_Generations).generations
@@ -151,12 +151,12 @@ def restore(session: Session, path: str, listing: bool, generation: str | None, 
             click.echo("\n".join(columns([_generation(one) for one in kept])) if kept else "nothing is kept")
         return
     if not kept:
-        raise click.ClickException(f"nothing is kept of {path}")
+        raise click.ClickException(f"nothing is kept of {show_argument(path)}")
     name = generation or kept[0].name
     blocks = session.client.blocks(f"/v1/groups/{group}/content?{query(relative)}&generation={quote(name, safe='')}")
     assert target is not None
     _write(blocks, target)
-    session.result({"written": target, "generation": name}, f"{name} is written to {target}")
+    session.result({"written": show_argument(target), "generation": name}, f"{name} is written to {show_argument(target)}")
 
 
 def _write(blocks: Iterator[bytes], target: str) -> None:

@@ -80,6 +80,7 @@ class Journal:
         self._chunks: deque[_Chunk] = deque()
         self._next = 1
         self._waiting: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     @property
     def last(self) -> int:
@@ -113,6 +114,14 @@ class Journal:
         # Whole chunks are dropped, so up to one chunk more than `kept` stays.
         while self._next - self._chunks[0].first - len(self._chunks[0].changes) >= self._kept:
             self._chunks.popleft()
+        self._wake()
+
+    def close(self) -> None:
+        """Nobody has to follow any longer: the daemon stops."""
+        self._closed = True
+        self._wake()
+
+    def _wake(self) -> None:
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
@@ -138,12 +147,14 @@ class Journal:
         return self.since(max(0, self.last - count))
 
     async def follow(self, number: int) -> AsyncIterator[list[Event]]:
-        """Events above `number` as they come, in non-empty lists, for ever. One too slow sees a gap in the numbers."""
+        """Events above `number` as they come, in non-empty lists, until `close`. One too slow sees a gap in the numbers."""
         while True:
             if events := self.since(number, 1000):
                 number = events[-1].number
                 yield events
                 continue
+            if self._closed:
+                return
             waiting = asyncio.get_running_loop().create_future()
             self._waiting.add(waiting)
             try:

@@ -162,6 +162,7 @@ class FakeNode:
 
     def stop(self) -> None:
         assert self.server is not None
+        self.journal.close()
         self.server.stop()
 
 
@@ -203,9 +204,7 @@ def running_api(home: Path, root: Path) -> Iterator[RunningApi]:
     try:
         yield made[0]
     finally:
-        server = made[0].node.server
-        assert server is not None
         if thread.is_alive():
-            made[0].loop.call_soon_threadsafe(server.stop)
+            made[0].loop.call_soon_threadsafe(made[0].node.stop)
         thread.join(10)
         assert not thread.is_alive()

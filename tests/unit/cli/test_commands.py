@@ -1,0 +1,177 @@
+"""What people type, against the real API in front of a fake node."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from everynode.cli.main import COMMANDS, everynode
+from everynode.report.status import PeerStatus, WaitResult
+from tests.unit.daemon.fake_node import CONTENT, PATH, RunningApi, running_api
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[RunningApi]:
+    with running_api(tmp_path / "home", tmp_path / "www") as running:
+        yield running
+
+
+def run(api: RunningApi | str, *arguments: str | bytes) -> Result:
+    home = api if isinstance(api, str) else api.home
+    return CliRunner().invoke(everynode, ["--home", home, *map(os.fsdecode, arguments)])
+
+
+def inside(api: RunningApi, path: bytes) -> bytes:
+    return os.fsencode(api.node.group.root) + b"/" + path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example(name: str) -> None:
+    result = CliRunner().invoke(everynode, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert "Example" in result.output
+    assert "--json" in result.output
+
+
+def test_the_table_of_commands_is_shown_without_importing_them() -> None:
+    result = CliRunner().invoke(everynode, ["--help"])
+    assert result.exit_code == 0
+    for name, (_, text) in COMMANDS.items():
+        assert name in result.output
+        assert text.split()[0] in result.output
+
+
+def test_status_shows_the_verdict_first(api: RunningApi) -> None:
+    result = run(api, "status")
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0] == "in sync on 2 nodes"
+    assert any(line.startswith("group www at ") for line in lines)
+    assert any("watched by fanotify" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("conflicts", "linked", "in_sync", "code"),
+    [(1, False, False, 3), (0, False, False, 4), (0, True, False, 1), (0, True, True, 0)],
+)
+def test_status_exits_with_the_first_code_that_applies(
+    api: RunningApi, conflicts: int, linked: bool, in_sync: bool, code: int
+) -> None:
+    api.node.group.conflict_count = conflicts
+    api.node.group.in_sync = in_sync
+    api.node.peers = (PeerStatus(node="b" * 26, name="b", linked=linked, last_error="refused"),)
+    assert run(api, "status").exit_code == code
+    as_json = run(api, "status", "--json")
+    assert as_json.exit_code == code
+    assert json.loads(as_json.output)["exit_code"] == code
+
+
+def test_json_may_stand_before_or_after_the_command(api: RunningApi) -> None:
+    assert json.loads(run(api, "--json", "status").output) == json.loads(run(api, "status", "--json").output)
+
+
+def test_without_a_daemon_the_exit_code_is_5(tmp_path: Path) -> None:
+    result = run(str(tmp_path), "status")
+    assert result.exit_code == 5
+    assert "not running" in result.output
+    for command in (["wait"], ["log"], ["conflicts"], ["hint", "x"], ["down"], ["members"]):
+        result = run(str(tmp_path), *command, "--json")
+        assert (command, result.exit_code) == (command, 5)
+        assert "everynode up" in json.loads(result.output)["error"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["nonsense"], ["wait", "--nodes", "0"], ["wait", "--nodes", "most"], ["hint"], ["wait", "--timeout", "-1"]],
+)
+def test_wrong_use_exits_with_2(api: RunningApi, arguments: list[str]) -> None:
+    assert run(api, *arguments).exit_code == 2
+    with_json = run(api, "--json", *arguments)
+    assert with_json.exit_code == 2
+    assert json.loads(with_json.output)["exit_code"] == 2
+
+
+def test_wait_maps_a_path_and_reports(api: RunningApi) -> None:
+    result = run(api, "wait", inside(api, b"a.html"), "--nodes", "2", "--timeout", "3")
+    assert result.exit_code == 0, result.output
+    assert api.node.group.asked[0][1:3] == (b"a.html", 2)  # type: ignore[index]
+
+
+def test_wait_in_vain_says_who_is_missing(api: RunningApi) -> None:
+    api.node.group.wait_result = WaitResult(done=False, reached=1, wanted=2, missing=("b",))
+    result = run(api, "wait", "--timeout", "0")
+    assert result.exit_code == 1
+    assert "not yet on b" in result.output
+    api.node.peers = ()
+    assert run(api, "wait", "--timeout", "0").exit_code == 4
+
+
+def test_paths_that_are_not_utf8_and_relative_ones_reach_the_group(
+    api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(api.node.group.root)
+    result = run(api, "hint", b"caf\xe9", "./d/../e", "--renamed", "old", "new")
+    assert result.exit_code == 0, result.output
+    assert api.node.group.asked == [("hint", [b"caf\xe9", b"e"], [(b"old", b"new")])]
+
+
+def test_a_symlink_is_named_not_followed(api: RunningApi) -> None:
+    (api.node.group.root / "link").symlink_to("/etc/hostname")
+    assert run(api, "hint", inside(api, b"link")).exit_code == 0
+    assert api.node.group.asked == [("hint", [b"link"], [])]
+
+
+def test_a_path_outside_of_all_roots_is_wrong_use(api: RunningApi) -> None:
+    for arguments in (["hint", "/etc/hostname"], ["conflicts", "show", "/etc/hostname"], ["restore", "/etc/hostname"]):
+        result = run(api, *arguments)
+        assert (arguments, result.exit_code) == (arguments, 2)
+        assert "not in any group" in result.output
+
+
+def test_conflicts_are_listed_shown_printed_and_resolved(api: RunningApi) -> None:
+    listed = run(api, "conflicts")
+    assert listed.exit_code == 3
+    assert "caf\\xe9.html" in listed.output
+    assert "bbbbbbbb.0:9" in listed.output
+    as_json = json.loads(run(api, "conflicts", "list", "--json").output)
+    assert as_json["conflicts"]["www"][0]["path_b64"] == "Y2Fm6S5odG1s"
+    path = inside(api, PATH)
+    assert run(api, "conflicts", "show", path).exit_code == 3
+    assert run(api, "conflicts", "get", path, "bbbbbbbb.0:9").stdout_bytes == CONTENT
+    assert run(api, "conflicts", "resolve", path, "--keep", "aaaaaaaa.0:1").exit_code == 0
+    assert api.node.group.asked == [("resolve", PATH, "aaaaaaaa.0:1")]
+
+
+def test_a_generation_is_listed_restored_and_written_elsewhere(api: RunningApi, tmp_path: Path) -> None:
+    path = inside(api, b"a.html")
+    assert [line.split()[0] for line in run(api, "restore", path, "--list").output.splitlines()] == ["g2", "g1"]
+    target = tmp_path / "old.html"
+    assert run(api, "restore", path, "--to", str(target)).exit_code == 0
+    assert target.read_bytes() == CONTENT
+    assert run(api, "restore", path, "--generation", "g1").exit_code == 0
+    assert api.node.group.asked == [("generation", b"a.html", "g2"), ("restore", b"a.html", "g1")]
+
+
+def test_the_log_is_shown_as_text_and_json_lines(api: RunningApi) -> None:
+    api.log(b"a", b"\xff", b"c")
+    run(api, "status")
+    assert [line.split()[-1] for line in run(api, "log", "-n", "2").output.splitlines()] == ["\\xff", "c"]
+    lines = run(api, "log", "--json").output.splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [1, 2, 3]
+
+
+def test_rescan_asks_all_groups_or_one(api: RunningApi) -> None:
+    assert run(api, "rescan").exit_code == 0
+    assert run(api, "rescan", "www").exit_code == 0
+    assert api.node.group.asked == ["rescan", "rescan"]
+    assert run(api, "rescan", "nope").exit_code == 2
+
+
+def test_problems_are_counted_even_when_there_are_none(api: RunningApi) -> None:
+    result = run(api, "problems")
+    assert (result.exit_code, result.output) == (0, "no problems\n")
