@@ -46,12 +46,18 @@ def wait_tree_equal(pair: Pair, process: subprocess.Popen[bytes] | None, *, time
     raise LabError(f"not equal after {timeout:.0f} s: {'; '.join(left[:3])}")
 
 
-def wait_file_equal(source: Path, target: Path, *, timeout: float = CHANGE_TIMEOUT) -> float:
-    """Wait until the file at `target` has the content of `source`; return the moment its final state appeared."""
+def wait_file_equal(
+    source: Path, target: Path, process: subprocess.Popen[bytes] | None, *, timeout: float = CHANGE_TIMEOUT
+) -> float:
+    """Wait until the file at `target` has the content of `source`; return the moment its final state appeared.
+
+    `process` is the one-shot tool at work, if any: what it has not done when it ends, it will not do.
+    """
     wanted = source.read_bytes()
     deadline = time.perf_counter() + timeout
     last: tuple[int, int, int] | None = None
     while True:
+        ended = process is not None and process.poll() is not None
         now = time.perf_counter()
         try:
             status = os.stat(target)
@@ -61,6 +67,8 @@ def wait_file_equal(source: Path, target: Path, *, timeout: float = CHANGE_TIMEO
         if status and look != last and status.st_size == len(wanted) and target.read_bytes() == wanted:
             return now
         last = look
+        if process is not None and ended:
+            raise LabError(f"{target} is not equal after exit {process.returncode}: {process.args!r}")
         if now > deadline:
             raise LabError(f"{target} is not equal after {timeout:.0f} s")
         time.sleep(POLL)

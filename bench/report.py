@@ -92,7 +92,8 @@ and not figures. A first copy is measured from the moment an empty receiver is l
 its tree, until a comparison from outside finds both equal. A change is measured from `close` on one host until its
 content is visible on the other. Sent is everything on the wire, both ways, with headers. rsync, lsyncd, unison and
 csync2 run without encryption; syncthing and everynode with TLS. lsyncd and syncthing gather changes for one second
-(their shortest); csync2 is told which file changed; rsync and unison are run by hand after each change. `nothing
+(their shortest); csync2 is told which file changed; rsync and unison are run after each change. No file is changed twice:
+unison takes a second change of the same size in the same second for none. `nothing
 changed` is one run of a tool that finds that out; for everynode, which has no such run, a restart of both daemons until
 each has looked at its whole tree.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -72,16 +73,17 @@ def one_change(pair: Pair, peer: Peer, size: Size) -> Result:
     _first_copy(pair, peer)
     time.sleep(SETTLE_SECONDS)
     source = random.Random(7)
-    files = sorted(path for path in pair.sender.tree.rglob("f*"))
+    # Each file once: unison takes a second change of the same size in the same second for none.
+    files = source.sample(sorted(pair.sender.tree.rglob("f*")), size.changes)
     sent = pair.sent_bytes()
     taken: list[float] = []
     until = time.monotonic() + CHANGES_SECONDS
     while len(taken) < size.changes and (len(taken) < CHANGES_MIN or time.monotonic() < until):
-        changed = source.choice(files)
+        changed = files[len(taken)]
         changed.write_bytes(source.randbytes(1024))
         closed = time.perf_counter()
         process = peer.push(changed)
-        seen = measure.wait_file_equal(changed, pair.receiver.tree / changed.relative_to(pair.sender.tree))
+        seen = measure.wait_file_equal(changed, pair.receiver.tree / changed.relative_to(pair.sender.tree), process)
         taken.append((seen - closed) * 1000)
         if process is not None:
             wait_for_end(process, timeout=measure.CHANGE_TIMEOUT)
@@ -150,7 +152,7 @@ def _edit(pair: Pair, peer: Peer, size: Size, change: Callable[[], None]) -> Res
     change()
     began = time.perf_counter()
     process = peer.push(pair.sender.tree / "big")
-    ended = measure.wait_file_equal(pair.sender.tree / "big", pair.receiver.tree / "big")
+    ended = measure.wait_file_equal(pair.sender.tree / "big", pair.receiver.tree / "big", process)
     return _finished(pair, process, began, ended, sent)
 
 
@@ -162,9 +164,9 @@ def _first_copy(pair: Pair, peer: Peer) -> Result:
     return _finished(pair, process, began, ended, sent)
 
 
-def _finished(pair: Pair, process: object, began: float, ended: float, sent: int) -> Result:
-    if hasattr(process, "wait"):
-        wait_for_end(process, timeout=measure.CHANGE_TIMEOUT)  # type: ignore[arg-type]
+def _finished(pair: Pair, process: subprocess.Popen[bytes] | None, began: float, ended: float, sent: int) -> Result:
+    if process is not None:
+        wait_for_end(process, timeout=measure.CHANGE_TIMEOUT)
     return Result(ended - began, pair.sent_bytes() - sent)
 
 

@@ -164,7 +164,7 @@ def _conflict(nodes: list[Node]) -> None:
     _wait(lambda: len({_text(node.root / path) for node in nodes}) == 1, "the same winner everywhere", every=0.02)
     shown = _text(carla.root / path).strip()
     _say(f"Every node shows the same one ({shown}); the other is kept. {carla.name} says:")
-    for line in carla.ask("conflicts", "show", path).stdout.splitlines():
+    for line in carla.ask("conflicts", "show", str(carla.root / path)).stdout.splitlines():
         _say(f"    {line}")
 
 

@@ -89,8 +89,8 @@ class Node:
         self.cli("init", *self.place)
 
     def invite(self) -> str:
-        """A one-time token: the last word that `invite` prints."""
-        return self.cli("invite").split()[-1]
+        """A one-time token."""
+        return str(self.asks_json("invite")["token"])
 
     def join(self, token: str) -> None:
         self.cli("join", token, *self.place, "--root", str(self.root))

@@ -34,14 +34,20 @@ class Csync2(Peer):
         wait_until(lambda: "LISTEN" in self.receiver.run("ss", "-Hltn", f"sport = :{PORT}"), timeout=10)
 
     def begin(self) -> subprocess.Popen[bytes]:
-        return self._csync2("-x")
+        return self._sender_runs(f"{self._csync2} -x")
 
     def push(self, changed: Path | None = None) -> subprocess.Popen[bytes]:
-        return self._csync2("-x") if changed is None else self._csync2("-xr", str(changed))
+        if changed is None:
+            return self.begin()
+        # Told which file, it looks at that one only; sending what it found is a second run.
+        return self._sender_runs(f"{self._csync2} -cr {changed} && {self._csync2} -u")
 
-    def _csync2(self, *options: str) -> subprocess.Popen[bytes]:
-        arguments = ("-N", "sender", "-D", self.sender.state)
-        return self.sender.start("csync2", *arguments, *options, env=self._environment(self.sender))
+    @property
+    def _csync2(self) -> str:
+        return f"csync2 -N sender -D {self.sender.state}"
+
+    def _sender_runs(self, line: str) -> subprocess.Popen[bytes]:
+        return self.sender.start("sh", "-c", line, env=self._environment(self.sender))
 
     def _environment(self, host: Host) -> dict[str, str]:
         return {**os.environ, "CSYNC2_SYSTEM_DIR": str(host.state)}

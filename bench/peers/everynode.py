@@ -38,7 +38,7 @@ class Everynode(Peer):
         return self.sender.start("bash", "-c", restart)
 
     def _linked(self) -> bool:
-        return all(node.ask("status").returncode == 0 for node in self._nodes)
+        return all(peer["linked"] for node in self._nodes for peer in node.asks_json("status")["peers"])
 
     def _node(self, host: Host) -> Node:
         return Node(host.name, host.state / "home", host.tree, host.address, enter=host.enter)

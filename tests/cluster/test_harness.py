@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from lab.trees import difference, snapshot, wait_until
 
 
 @pytest.fixture
-def network():  # type: ignore[no-untyped-def]
+def network() -> Iterator[Network]:
     network = Network(3)
     yield network
     network.close()
@@ -96,5 +97,7 @@ def test_the_comparison_sees_every_single_difference(what: str, tmp_path: Path) 
             (root / "extra").touch()
         case "directory time":
             os.utime(root / "directory", ns=(10**18, 10**18 + 1))
+        case _:
+            raise AssertionError(what)
     [line] = difference(snapshot(tmp_path / "one"), snapshot(tmp_path / "other"))
     assert line
