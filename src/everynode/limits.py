@@ -144,6 +144,8 @@ URGENT_BYTES_IN_A_ROW = 2 * MiB
 # A second link to one peer waits this long for the first to prove dead or preferred: some round trips and one
 # retransmission on a slow line.
 DUPLICATE_GRACE = 1.0
+# Groups of a peer that we do not hold and told it so, once each; a cluster has a handful, more is an attack.
+GROUPS_REFUSED_MAX = 1000
 CONNECT_TIMEOUT = 3.0  # for one address of a peer, before the next is tried
 CLOSE_TIMEOUT = 1.0  # what a closing link may take to say goodbye
 # Messages of one group that wait for its handler, per peer; beyond it the link is not read. Room for one answer to

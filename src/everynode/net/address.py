@@ -21,7 +21,8 @@ class Address(NamedTuple):
 
 class Resolved(NamedTuple):
     family: int
-    sockaddr: tuple[str | int, ...]
+    sockaddr: tuple[object, ...]
+    """As the `socket` module wants it for this family."""
 
 
 def parse_address(text: str) -> Address:

@@ -16,7 +16,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from everynode import limits
 from everynode.errors import LinkError
@@ -70,15 +70,15 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
     """`opened` is called when TLS stands, with the peer's certificate (DER; None: it showed none), and returns `read`.
 
     `read` turns the body of a frame into an item; None: nothing to hand out. LinkError from either ends the channel.
+    Until `trust` is called, the peer is anybody: one message as large as joining needs.
     """
 
-    def __init__(
-        self, opened: Callable[[Channel[Item], bytes | None], Callable[[memoryview], Item | None]], frame_bytes_max: int
-    ) -> None:
+    def __init__(self, opened: Callable[[bytes | None], Callable[[memoryview], Item | None]]) -> None:
         self._loop = asyncio.get_running_loop()
         self._opened = opened
-        self._read: Callable[[memoryview], Item | None]
-        self._splitter = FrameSplitter(frame_bytes_max)
+        self.read: Callable[[memoryview], Item | None]
+        self._receive_bytes_max = limits.JOIN_MESSAGE_BYTES_MAX
+        self._splitter = FrameSplitter(self._receive_bytes_max)
         self._transport: asyncio.Transport | None = None
         self._inbox: deque[tuple[Item, int]] = deque()
         self._inbox_bytes = 0
@@ -90,6 +90,8 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         self._reason: LinkError | None = None
         self.closed = asyncio.Event()
         """Set when nothing more will be sent or received; `reason` then says why."""
+        self.on_closed: Callable[[], None] = lambda: None
+        """Called once, when `closed` is set."""
         self.reading_paused = False
         self.address = "an unknown address"
         self.bytes_in = 0
@@ -103,6 +105,9 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
     def received_bytes_waiting(self) -> int:
         return self._inbox_bytes
 
+    def urgent_is_full(self) -> bool:
+        return self._lanes[Lane.URGENT].bytes >= limits.SEND_LANE_BYTES
+
     def has_received(self) -> bool:
         """Whether `receive` would return at once."""
         return bool(self._inbox)
@@ -110,8 +115,8 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
     # -- what the transport calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transport has the methods of asyncio.Transport and is none.
+        self._transport = transport = cast(asyncio.Transport, transport)
         if self._reason is not None:
             transport.abort()
             return
@@ -120,13 +125,14 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         tls: ssl.SSLObject = transport.get_extra_info("ssl_object")
         assert tls.version() == "TLSv1.3"
         try:
-            self._read = self._opened(self, tls.getpeercert(binary_form=True))
+            self.read = self._opened(tls.getpeercert(binary_form=True))
         except LinkError as error:
             self.abort(error)
 
-    def allow_frames(self, frame_bytes_max: int) -> None:
-        """From now on frames up to this size are accepted."""
-        self._splitter.frame_bytes_max = frame_bytes_max
+    def trust(self) -> None:
+        """The certificate is the one it has to be: from now on any legal frame is accepted."""
+        self._splitter.frame_bytes_max = limits.FRAME_BYTES_MAX
+        self._receive_bytes_max = limits.RECEIVE_QUEUE_BYTES
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._splitter.free()
@@ -137,7 +143,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             return
         try:
             for body in self._splitter.received(nbytes):
-                item = self._read(body)
+                item = self.read(body)
                 if item is not None:
                     size = len(body) + LENGTH_BYTES
                     self._inbox.append((item, size))
@@ -145,7 +151,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         except LinkError as error:
             self.abort(error)
             return
-        if self._inbox_bytes > limits.RECEIVE_QUEUE_BYTES and not self.reading_paused:
+        if self._inbox_bytes > self._receive_bytes_max and not self.reading_paused:
             assert self._transport is not None
             self.reading_paused = True
             self._transport.pause_reading()
@@ -176,7 +182,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             await self._inbox_filled
         item, size = self._inbox.popleft()
         self._inbox_bytes -= size
-        if self.reading_paused and self._inbox_bytes <= limits.RECEIVE_QUEUE_BYTES // 2:
+        if self.reading_paused and self._inbox_bytes <= self._receive_bytes_max // 2:
             self.reading_paused = False
             if not self.closed.is_set() and self._transport is not None:
                 self._transport.resume_reading()
@@ -244,6 +250,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         for queue in self._lanes.values():
             queue.drop()
         self._wake_receiver()
+        self.on_closed()
 
     def _wake_receiver(self) -> None:
         if self._inbox_filled is not None and not self._inbox_filled.done():

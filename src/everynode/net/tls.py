@@ -18,11 +18,14 @@ class TlsContexts:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
+        self._anchors: bytes | None = None
         self.trust(())
 
     def trust(self, certificates: Iterable[bytes]) -> None:
         """Accept exactly these (DER) from now on. Raises TrustError."""
-        anchors = b"".join(certificates)
+        anchors = b"".join(sorted(certificates))
+        if anchors == self._anchors:
+            return
         # CERT_OPTIONAL: who has no certificate reaches the join exchange; who shows another one than a member's
         # fails the handshake.
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, ssl.CERT_OPTIONAL)
@@ -38,6 +41,7 @@ class TlsContexts:
             raise TrustError(f"OpenSSL cannot use this node's key or a member's certificate: {error}") from error
         except OSError as error:
             raise TrustError(f"this node's key {self._identity.key_path} cannot be read: {error.strerror}") from error
+        self._anchors = anchors
 
 
 def joining_context() -> ssl.SSLContext:
