@@ -1,8 +1,10 @@
 """A raw fanotify reader: one mark on a whole filesystem, events as small tuples. No policy.
 
 Facts (Linux 6.18, tests/kernel/test_fanotify.py shows each):
-- The kernel merges events of one process on one name in one directory while they wait in the queue: a mask may hold
-  CREATE | DELETE | CLOSE_WRITE at once and says nothing of their order. Renames are never merged.
+- The kernel merges equal events of one process while they wait in the queue, into the place of the first: those on
+  one name in one directory (a mask may hold CREATE | DELETE | CLOSE_WRITE at once and says nothing of their order), and
+  renames from the same to the same name. So a later event may be told before an earlier one; never is one lost, and
+  what has been read is not merged into.
 - An event on a file names the parent and name that the dentry has *when the event happens*: after a
   RENAME_EXCHANGE, writes through an older fd are reported under the name to which the file was swapped.
 - An event on a directory itself (attributes) is reported with that directory's own handle and the name ".".

@@ -1,8 +1,9 @@
 """Notices of a whole tree from one fanotify mark on its filesystem: no work per directory, no limit on them.
 
 What the reader of the notices must know:
-- They are hints. A merged mask says nothing of order inside one path; between paths the order is that of first
-  occurrence; nothing is moved across a rename or an overflow.
+- They are hints. The kernel merges equal events that wait, so neither the order inside one mask nor that between
+  notices is a history: RENAMED asks for a look at both `source` and `path`. Nothing is moved across a rename or an
+  overflow by us.
 - GONE with DIRECTORY speaks for everything below too: the notices of what was deleted inside a directory that is
   itself gone by now cannot be resolved any more and are left out.
 - WRITTEN with DIRECTORY (moved in from outside) and RENAMED with DIRECTORY ask for a scan of `path`.

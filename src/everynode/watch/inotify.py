@@ -21,7 +21,6 @@ from everynode.limits import (
     NOTICES_PER_CALL,
     READS_PER_CALL,
     RESERVED_NAME,
-    UNWATCHED_MAX,
     UNWATCHED_SCAN_INTERVAL,
     WATCHES_PER_CALL,
 )
@@ -30,6 +29,7 @@ from everynode.model.path import ROOT, RelPath, join, show_path
 from everynode.watch.batch import Batch
 from everynode.watch.readable import ReadableWaiter
 from everynode.watch.unavailable import MethodUnavailable
+from everynode.watch.unwatched import Unwatched, watches_max
 from everynode.watch.watched import NO_PARENT, WatchedTree
 
 _VAULT = RESERVED_NAME + b"/vault"
@@ -47,7 +47,6 @@ class InotifyNotices:
         """`root` is absolute; links in it are followed. `why` is what to say of not using fanotify."""
         self._root_path = root
         self._why = why
-        self._scan_interval = scan_interval
         self._kernel = LinuxKernel()
         self._root = -1
         self._queue = -1
@@ -58,21 +57,13 @@ class InotifyNotices:
         """Directories (parent's watch, name) still to be watched and listed."""
         self._halves: dict[int, tuple[int, bytes, RelPath, bool]] = {}
         """Cookie -> (parent's watch, name, path, directory) of moves whose second half has not come."""
-        self._unwatched: set[RelPath] = set()
-        self._full = False
+        self._unwatched = Unwatched(scan_interval)
         self._rebuilding = False
 
     @property
     def detail(self) -> str:
         """Why not fanotify, and what is not watched; for people."""
-        if not self._unwatched:
-            return self._why
-        many = ROOT in self._unwatched
-        what = "the tree is not watched whole" if many else f"{len(self._unwatched)} directories are not watched"
-        said = f"{what} and scanned every {self._scan_interval:g} s instead"
-        if self._full:
-            said += f"; the limit fs.inotify.max_user_watches ({_watches_max()}) is reached: raise it and restart"
-        return f"{self._why}; {said}" if self._why else said
+        return "; ".join(said for said in (self._why, self._unwatched.describe()) if said)
 
     def start(self) -> None:
         """Takes some 20 µs per directory. Raises MethodUnavailable, or OSError where the root cannot be opened."""
@@ -107,13 +98,14 @@ class InotifyNotices:
                 self._drain(batch)
                 self._give_up(waiting, batch)
             self._grow(batch)
+            self._unwatched.report_due(batch)
             notices = batch.closed()
             if notices:
                 return notices
             if self._pending:
                 await asyncio.sleep(0)
-            elif not await self._waiter.wait(self._queue, self._scan_interval if self._unwatched else None):
-                return [Notice(What.OVERFLOW, path) for path in sorted(self._unwatched)]
+            else:
+                await self._waiter.wait(self._queue, self._unwatched.seconds_to_scan())
 
     def _open(self) -> int:
         self._root = self._kernel.open_root(self._root_path)
@@ -221,22 +213,21 @@ class InotifyNotices:
         if directory is None:
             return
         path = join(directory, name)
-        if self._full:
-            self._leave_out(path)
+        if self._unwatched.full:
+            self._unwatched.leave_out(path)
             return
         try:
             fd = self._kernel.open_beneath(self._root, path, _OPEN)
         except OSError as error:
             if error.errno not in _NOTHING:
-                self._leave_out(path)
+                self._unwatched.leave_out(path)
             return
         try:
             watch = kernel.add_watch(self._queue, fd)
             self._tree.put(watch, parent, name)
             self._list(watch, path, fd, found)
         except OSError as error:
-            self._full = self._full or error.errno == errno.ENOSPC
-            self._leave_out(path)
+            self._unwatched.leave_out(path, error)
         finally:
             os.close(fd)
 
@@ -268,7 +259,7 @@ class InotifyNotices:
         try:
             return kernel.add_watch(self._queue, fd, mask)
         except OSError as error:
-            self._full = self._full or error.errno == errno.ENOSPC
+            self._unwatched.leave_out(ROOT, error)
             return -2
         finally:
             os.close(fd)
@@ -279,11 +270,6 @@ class InotifyNotices:
         except OSError:
             pass  # the directory is deleted and its watch with it
 
-    def _leave_out(self, path: RelPath) -> None:
-        self._unwatched.add(path)
-        if len(self._unwatched) > UNWATCHED_MAX:
-            self._unwatched = {ROOT}
-
     def _rebuild(self) -> None:
         """Moves of directories may be among the lost events, so no path is certain: watch all anew, then say so."""
         os.close(self._queue)
@@ -292,7 +278,6 @@ class InotifyNotices:
         self._halves.clear()
         self._pending.clear()
         self._unwatched.clear()
-        self._full = False
         self._rebuilding = True
         watch = kernel.add_watch(self._queue, self._root)
         self._tree.put(watch, NO_PARENT, b"")
@@ -314,18 +299,10 @@ def _what(mask: int) -> What:
     return what
 
 
-def _watches_max() -> str:
-    try:
-        with open("/proc/sys/fs/inotify/max_user_watches", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return "unknown"
-
-
 def _explain(root: bytes, error: OSError) -> str:
     why = {
         errno.EMFILE: "too many inotify instances; raise fs.inotify.max_user_instances",
-        errno.ENOSPC: f"the limit fs.inotify.max_user_watches ({_watches_max()}) is reached; raise it",
+        errno.ENOSPC: f"the limit fs.inotify.max_user_watches ({watches_max()}) is reached; raise it",
         errno.ENOENT: "/proc is not mounted; mount it",
     }.get(error.errno or 0, str(error))
     return f"inotify does not work for {show_path(root)}: {why}"
