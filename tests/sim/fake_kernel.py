@@ -15,7 +15,7 @@ from typing import Literal
 
 from everynode.kernel.protocol import RenameFlag
 from tests.sim import power
-from tests.sim.disk import Did, Disk, check_name, failure
+from tests.sim.disk import Disk, check_name, failure
 from tests.sim.inodes import Dentry, FakeStat, Inode, Space
 
 When = Literal["before", "after"]
@@ -66,6 +66,10 @@ class FakeKernel:
     @property
     def open_count(self) -> int:
         return len(self._files)
+
+    def name_of(self, fd: int) -> Dentry:
+        """Where the file is now, whatever it was opened as."""
+        return self._file(fd).name
 
     # -- opening ----------------------------------------------------------------------------------
 

@@ -1,0 +1,220 @@
+"""What must be true of a cluster at the end, judged by what users did and saw; it never reads versions or an index.
+
+What stands at a path is a `Seen`: kind, bytes and attributes. Every change of a path by a user is an `Act`: what
+was there before (so: what this user replaced), what is there after, and what the node's vault held at that moment
+(a local change supersedes the losers of a conflict too, and those are kept there).
+
+| rule          | violated when at the end                                                                     |
+|---------------|----------------------------------------------------------------------------------------------|
+| convergence   | two trees differ                                                                             |
+| lost update   | a content that no act replaced is not visible, and not beaten by another user's content with  |
+|               | a copy in the vault of every node                                                            |
+| resurrection  | what stands at a path was replaced by an act, and nobody made it again                       |
+| invention     | a content is visible, at any time, that no user had finished writing                         |
+| in place      | the daemon wrote to a file in the tree instead of placing a finished one                     |
+
+An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
+It is `unsure` when a crash fell between the placing of what it replaced and the record of that: it condemns nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from everynode.model.ids import NodeId
+from tests.sim.user import Seen, Tree
+
+Content = tuple[str, bytes]
+"""(kind, bytes): a file's content or a link's target."""
+Vault = frozenset[Content]
+
+# What was placed so shortly before a crash may not be in the index: seconds of virtual time.
+RECORD_SECONDS = 5.0
+
+
+@dataclass(eq=False)
+class Act:
+    number: int
+    node: NodeId
+    time: float
+    path: bytes
+    before: Seen | None
+    after: Seen | None
+    vault: Vault
+    by_user: bool = True
+    """False: a power cut left this."""
+    undone: bool = False
+    unsure: bool = False
+
+    def replaces(self, content: Content) -> bool:
+        """Whoever made this act had `content` before him: visible at the path, or as a loser in the vault."""
+        return content_of(self.before) == content != content_of(self.after) or (
+            content in self.vault and content != content_of(self.after)
+        )
+
+    def __str__(self) -> str:
+        who = "user" if self.by_user else "power cut"
+        doubt = " (undone)" if self.undone else " (unsure)" if self.unsure else ""
+        return f"#{self.number} {self.time:.3f}s {who} at {self.node.hex()[:4]}: {self.before} -> {self.after}{doubt}"
+
+
+def content_of(what: Seen | None) -> Content | None:
+    """Directories have none."""
+    return None if what is None or what.kind == "directory" else (what.kind, what.content)
+
+
+@dataclass
+class Oracle:
+    acts: dict[bytes, list[Act]] = field(default_factory=lambda: defaultdict(list))
+    """By path, in order of time."""
+    violations: list[str] = field(default_factory=list)
+    """Those that showed at once."""
+    _known: set[Content] = field(default_factory=set)
+    _placed: dict[tuple[NodeId, bytes], tuple[Content | None, float]] = field(default_factory=dict)
+    _number: int = 0
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    def acted(
+        self, node: NodeId, time: float, path: bytes, before: Seen | None, after: Seen | None, vault: Vault
+    ) -> Act:
+        """A user changed a path. A touch that changes nothing is an act too."""
+        return self._add(Act(0, node, time, path, before, after, vault))
+
+    def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
+        """The daemon made something visible, or removed it."""
+        content = content_of(what)
+        self._placed[node, path] = (content, time)
+        if content is not None and content not in self._known:
+            self.violations.append(f"invention: {node.hex()[:4]} placed {what} at {path!r}, which nobody wrote")
+
+    def wrote_in_place(self, node: NodeId, path: bytes, what: str) -> None:
+        self.violations.append(f"in place: the daemon of {node.hex()[:4]} {what} {path!r} in the tree itself")
+
+    def crashed(self, node: NodeId, time: float) -> None:
+        """Before the node starts again. What users did to things placed just before may not be told apart."""
+        for path, acts in self.acts.items():
+            content, when = self._placed.get((node, path), (None, -1.0))
+            if content is not None and time - when < RECORD_SECONDS:
+                for act in acts:
+                    if act.node == node and act.time >= when and content_of(act.before) == content:
+                        act.unsure = True
+
+    def power_cut(self, node: NodeId, time: float, before: Tree, after: Tree, others: Iterable[Tree]) -> None:
+        """What the tree of `node` was, and is now; the trees of the others as they are."""
+        elsewhere = list(others)
+        for path in sorted({*before, *after}):
+            was, now = before.get(path), after.get(path)
+            if was == now:
+                continue
+            content = content_of(was)
+            spread = content is not None and any(content_of(tree.get(path)) == content for tree in elsewhere)
+            own = [act for act in self.acts.get(path, []) if act.node == node]
+            foreign = any(content_of(a.after) == content for a in self.acts.get(path, []) if a.node != node)
+            if not spread:
+                for act in own:
+                    if content_of(act.after) == content:
+                        act.undone = True
+            if content is not None and (spread or foreign):
+                continue  # a cut must not speak for users: this content has to come back
+            self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
+
+    def _add(self, act: Act) -> Act:
+        self._number += 1
+        act.number = self._number
+        self.acts[act.path].append(act)
+        content = content_of(act.after)
+        if content is not None:
+            self._known.add(content)
+        return act
+
+    # -- judgement --------------------------------------------------------------------------------
+
+    def judge(self, trees: Mapping[NodeId, Tree], vaults: Mapping[NodeId, Vault]) -> list[str]:
+        """All links are up and all is quiet. Empty: nothing is wrong."""
+        found = list(self.violations)
+        found += self._divergence(trees)
+        if found:
+            return found  # what follows speaks of *the* tree
+        tree = next(iter(trees.values()))
+        for path in sorted(self.acts):
+            found += self._lost(path, tree, vaults)
+            found += self._risen(path, tree)
+        for path, what in tree.items():
+            found += self._unknown(path, what)
+        return found
+
+    def _divergence(self, trees: Mapping[NodeId, Tree]) -> list[str]:
+        (first, tree), *rest = trees.items()
+        found = []
+        for node, other in rest:
+            for path in sorted({*tree, *other}):
+                if tree.get(path) != other.get(path):
+                    found.append(
+                        f"convergence: {path!r} is {tree.get(path)} at {first.hex()[:4]}, "
+                        f"{other.get(path)} at {node.hex()[:4]}" + self._story(path)
+                    )
+        return found
+
+    def _lost(self, path: bytes, tree: Tree, vaults: Mapping[NodeId, Vault]) -> list[str]:
+        acts = self.acts[path]
+        final = tree.get(path)
+        found = []
+        for content, last in _made(acts).items():
+            replaced = any(act.number > last and act.replaces(content) for act in acts)
+            if content == content_of(final) or replaced:
+                continue
+            if content_of(final) is None and not _covered_by_directory(path, tree):
+                found.append(f"lost update: {_show(content)} at {path!r} was replaced by nobody and is gone")
+            elif content_of(final) is not None and content_of(final) not in _made(acts):
+                found.append(f"lost update: {_show(content)} at {path!r} gave way to {final}, which is no user's")
+            else:
+                missing = [node.hex()[:4] for node, vault in vaults.items() if content not in vault]
+                if missing:
+                    found.append(
+                        f"lost update: {_show(content)} at {path!r} was replaced by nobody, lost to {final}, and is "
+                        f"not in the vault of {', '.join(missing)}"
+                    )
+        return [text + self._story(path) for text in found]
+
+    def _risen(self, path: bytes, tree: Tree) -> list[str]:
+        final = tree.get(path)
+        acts = self.acts[path]
+        if content_of(final) is None:
+            return []
+        makers = [act for act in acts if act.after == final]
+        replacers = [act for act in acts if act.before == final != act.after and not (act.undone or act.unsure)]
+        if len(makers) == 1 and replacers:
+            return [f"resurrection: {final} stands at {path!r} again" + self._story(path)]
+        return []
+
+    def _unknown(self, path: bytes, what: Seen) -> list[str]:
+        if what.kind == "directory" or any(act.after == what for act in self.acts.get(path, [])):
+            return []
+        return [f"invention: {what} stands at {path!r}, nobody made that" + self._story(path)]
+
+    def _story(self, path: bytes) -> str:
+        return "".join(f"\n    {act}" for act in self.acts.get(path, []))
+
+
+def _made(acts: Iterable[Act]) -> dict[Content, int]:
+    """The contents that users are owed, each with the number of the last act that made it."""
+    made = {
+        content: act.number
+        for act in acts
+        if act.by_user and not act.undone and (content := content_of(act.after)) is not None
+    }
+    return made
+
+
+def _covered_by_directory(path: bytes, tree: Tree) -> bool:
+    """Where a directory keeps the name, what else claims it goes to the vault."""
+    standing = tree.get(path)
+    return standing is not None and standing.kind == "directory"
+
+
+def _show(content: Content) -> str:
+    kind, data = content
+    return f"{kind} {data[:40]!r}"

@@ -1,0 +1,236 @@
+"""People and programs who work in a node's tree: a foreign process, whose every change is reported."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from everynode.kernel.protocol import RenameFlag
+from everynode.limits import RESERVED_NAME
+from tests.sim.disk import Disk
+from tests.sim.fake_kernel import FakeKernel
+from tests.sim.inodes import Inode
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What anybody who looks at a path finds. Times of directories and links are not compared."""
+
+    kind: Literal["file", "directory", "link"]
+    content: bytes
+    mode: int
+    uid: int
+    gid: int
+    mtime_ns: int
+
+    def __str__(self) -> str:
+        content = self.content if len(self.content) <= 24 else self.content[:20] + b"... (%d)" % len(self.content)
+        return f"{self.kind} {content!r} {self.mode:o} {self.uid}:{self.gid} {self.mtime_ns}"
+
+
+Tree = dict[bytes, Seen]
+Report = Callable[[bytes, Seen | None, Seen | None], None]
+"""(path, what stood there before, what stands there now)."""
+
+
+def seen(inode: Inode) -> Seen:
+    mode = stat.S_IMODE(inode.mode)
+    if inode.is_directory:
+        return Seen("directory", b"", mode, inode.uid, inode.gid, 0)
+    if inode.is_symlink:
+        return Seen("link", bytes(inode.data), 0, inode.uid, inode.gid, 0)
+    return Seen("file", bytes(inode.data), mode, inode.uid, inode.gid, inode.mtime_ns)
+
+
+def find(disk: Disk, path: bytes) -> Inode | None:
+    """What stands at an absolute path; no links are followed."""
+    here = disk.root
+    for name in path.strip(b"/").split(b"/"):
+        found = here.children.get(name)
+        if found is None:
+            return None
+        here = disk.mounted(found.inode)
+    return here
+
+
+def read_tree(disk: Disk, root: bytes) -> Tree:
+    """Everything below `root` but everynode's own folder."""
+    tree: Tree = {}
+    start = find(disk, root)
+    pending = [(b"", start)] if start is not None else []
+    while pending:
+        above, directory = pending.pop()
+        for name, dentry in directory.children.items():
+            if not above and name == RESERVED_NAME:
+                continue
+            path = above + b"/" + name if above else name
+            tree[path] = seen(dentry.inode)
+            if dentry.inode.is_directory:
+                pending.append((path, dentry.inode))
+    return dict(sorted(tree.items()))
+
+
+def read_vault(disk: Disk, root: bytes) -> frozenset[tuple[str, bytes]]:
+    """(kind, content) of all that is kept in the vault of `root`."""
+    vault = find(disk, root.rstrip(b"/") + b"/" + RESERVED_NAME + b"/vault")
+    if vault is None:
+        return frozenset()
+    kept = (seen(dentry.inode) for dentry in vault.children.values())
+    return frozenset((s.kind, s.content) for s in kept)
+
+
+class User:
+    """All paths are relative to `root`. Every method raises OSError as the kernel would."""
+
+    def __init__(self, disk: Disk, root: bytes, report: Report = lambda path, before, after: None) -> None:
+        self.disk = disk
+        self.root = root
+        self._report = report
+        self.kernel = FakeKernel(disk)
+        self._fd = self.kernel.open_root(root)
+        self._temporary = 0
+
+    def see(self, path: bytes) -> Seen | None:
+        inode = find(self.disk, self.root.rstrip(b"/") + b"/" + path)
+        return None if inode is None else seen(inode)
+
+    def tree(self) -> Tree:
+        return read_tree(self.disk, self.root)
+
+    def write_file(self, path: bytes, content: bytes, *, mode: int = 0o644) -> None:
+        """Truncate or create, write, close: as `cat > path`."""
+        self.open_for_write(path, mode=mode).write(content).close()
+
+    def replace_file(self, path: bytes, content: bytes, *, mode: int = 0o644, sync: bool = False) -> None:
+        """Write beside it and rename over it, as careful editors do."""
+        directory = path.rpartition(b"/")[0]
+        self._temporary += 1
+        beside = (directory + b"/" if directory else b"") + b".tmp%d-%d" % (self.kernel.pid, self._temporary)
+        handle = self.open_for_write(beside, mode=mode).write(content)
+        if sync:
+            handle.sync()
+        handle.close()
+        self.rename(beside, path)
+
+    def append(self, path: bytes, content: bytes) -> None:
+        self.open_for_write(path, truncate=False).write(content).close()
+
+    def open_for_write(self, path: bytes, *, truncate: bool = True, mode: int = 0o644) -> Writing:
+        before = self.see(path)
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if truncate else os.O_APPEND)
+        return Writing(self, path, before, self.kernel.open_beneath(self._fd, path, flags, mode))
+
+    def unlink(self, path: bytes) -> None:
+        with _Change(self, path) as directory:
+            self.kernel.unlink_at(directory, path.rpartition(b"/")[2])
+
+    def mkdir(self, path: bytes, mode: int = 0o755) -> None:
+        with _Change(self, path) as directory:
+            self.kernel.mkdir_at(directory, path.rpartition(b"/")[2], mode)
+
+    def rmdir(self, path: bytes) -> None:
+        with _Change(self, path) as directory:
+            self.kernel.rmdir_at(directory, path.rpartition(b"/")[2])
+
+    def symlink(self, target: bytes, path: bytes) -> None:
+        with _Change(self, path) as directory:
+            self.kernel.symlink_at(target, directory, path.rpartition(b"/")[2])
+
+    def chmod(self, path: bytes, mode: int) -> None:
+        self._change_attributes(path, lambda fd: self.kernel.chmod_fd(fd, mode))
+
+    def chown(self, path: bytes, uid: int, gid: int) -> None:
+        self._change_attributes(path, lambda fd: self.kernel.chown_fd(fd, uid, gid))
+
+    def set_mtime(self, path: bytes, mtime_ns: int) -> None:
+        self._change_attributes(path, lambda fd: self.kernel.set_mtime_fd(fd, mtime_ns))
+
+    def rmtree(self, path: bytes) -> None:
+        for below, what in reversed(self.tree().items()):
+            if below.startswith(path + b"/"):
+                (self.rmdir if what.kind == "directory" else self.unlink)(below)
+        self.rmdir(path)
+
+    def rename(self, old: bytes, new: bytes, flag: RenameFlag = RenameFlag.NONE) -> None:
+        """Also of directories with all that is below them."""
+        before = self.tree()
+        source, target = self._parent(old), self._parent(new)
+        try:
+            self.kernel.rename_at(source, old.rpartition(b"/")[2], target, new.rpartition(b"/")[2], flag)
+        finally:
+            self.kernel.close(source)
+            self.kernel.close(target)
+        after = self.tree()
+        for path in sorted({*before, *after}):
+            if before.get(path) != after.get(path):
+                self.report(path, before.get(path), after.get(path))
+
+    def sync(self) -> None:
+        self.kernel.sync_filesystem(self._fd)
+
+    def report(self, path: bytes, before: Seen | None, after: Seen | None) -> None:
+        self._report(path, before, after)
+
+    def _parent(self, path: bytes) -> int:
+        directory = path.rpartition(b"/")[0] or b"."
+        return self.kernel.open_beneath(self._fd, directory, os.O_RDONLY | os.O_DIRECTORY)
+
+    def _change_attributes(self, path: bytes, change: Callable[[int], None]) -> None:
+        before = self.see(path)
+        fd = self.kernel.open_beneath(self._fd, path, os.O_RDONLY)
+        try:
+            change(fd)
+        finally:
+            self.kernel.close(fd)
+        self.report(path, before, self.see(path))
+
+
+class Writing:
+    """A file held open for writing; the change counts as made when it is closed."""
+
+    def __init__(self, user: User, path: bytes, before: Seen | None, fd: int) -> None:
+        self.user = user
+        self.path = path
+        self._before = before
+        self._fd = fd
+
+    def write(self, content: bytes) -> Writing:
+        while content:
+            content = content[self.user.kernel.write(self._fd, content) :]
+        return self
+
+    def sync(self) -> None:
+        self.user.kernel.sync_file(self._fd)
+
+    def close(self) -> None:
+        """Reports under the path that the file has now. A file that was vaulted meanwhile still counts as
+        the path that was opened: nobody may lose what is written to it. An unlinked one counts as nothing."""
+        name = self.user.kernel.name_of(self._fd)
+        after = seen(name.inode)
+        self.user.kernel.close(self._fd)
+        if name.inode.nlink:
+            prefix = self.user.root.strip(b"/") + b"/"
+            inside = name.path().removeprefix(prefix)
+            vaulted = inside.startswith(RESERVED_NAME + b"/")
+            self.user.report(self.path if vaulted else inside, self._before, after)
+
+
+class _Change:
+    """One change of one name: opens its directory, and reports when it succeeded."""
+
+    def __init__(self, user: User, path: bytes) -> None:
+        self._user = user
+        self._path = path
+        self._before = user.see(path)
+        self._directory = user._parent(path)
+
+    def __enter__(self) -> int:
+        return self._directory
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: object) -> None:
+        self._user.kernel.close(self._directory)
+        if error is None:
+            self._user.report(self._path, self._before, self._user.see(self._path))
