@@ -56,12 +56,13 @@ class Places:
         while True:
             root = path_of_fd(self._root)
             path = path_of_handle(self._root, handle)
-            # The root may have been renamed between the two; only a pair from one moment can be compared.
-            if path_of_fd(self._root) == root:
-                break
-        if path is None:
-            return None
-        return (_relative(root, path),)
+            if path is None:
+                return None
+            place = _relative(root, path)
+            # The root may have been renamed between the two calls: "outside" is believed only if it was not. (Should
+            # another directory have taken its name at that moment, we would look at a path in vain: no harm.)
+            if place is not OUTSIDE or path_of_fd(self._root) == root:
+                return (place,)
 
 
 def _relative(root: bytes, path: bytes) -> Place:
