@@ -156,7 +156,9 @@ def restore(session: Session, path: str, listing: bool, generation: str | None, 
     blocks = session.client.blocks(f"/v1/groups/{group}/content?{query(relative)}&generation={quote(name, safe='')}")
     assert target is not None
     _write(blocks, target)
-    session.result({"written": show_argument(target), "generation": name}, f"{name} is written to {show_argument(target)}")
+    session.result(
+        {"written": show_argument(target), "generation": name}, f"{name} is written to {show_argument(target)}"
+    )
 
 
 def _write(blocks: Iterator[bytes], target: str) -> None:

@@ -176,6 +176,13 @@ async def remove_group(request: HttpRequest) -> Response:
     return answer({"removed": body.name})
 
 
+async def set_root(request: HttpRequest) -> Response:
+    """Keep the group elsewhere on this node alone."""
+    body = await _body(request, ask.RootRequest)
+    await _node(request).set_root(request.path_params["group"], body.path)
+    return answer({"root": body.path})
+
+
 async def conflicts(request: HttpRequest) -> Response:
     """All conflicts of a group, or with `?path=` the one of that path."""
     found = await _group(request).conflicts()
@@ -260,7 +267,7 @@ async def members(request: HttpRequest) -> Response:
 async def invite(request: HttpRequest) -> Response:
     """A token with which one node may join, once."""
     body = await _body(request, ask.InviteRequest)
-    return answer(await _node(request).invite(body.valid_seconds))
+    return answer(await _node(request).invite(body.valid_seconds, body.advertise))
 
 
 async def remove_member(request: HttpRequest) -> Response:
@@ -282,9 +289,11 @@ async def config(request: HttpRequest) -> Response:
 
 
 async def apply_config(request: HttpRequest) -> Response:
-    """Make the cluster what the TOML says, or refuse it whole."""
+    """Make the cluster what the TOML says, or refuse it whole; with `check` only say what that would change."""
     body = await _body(request, ask.ConfigRequest)
-    return answer({"changes": await _node(request).apply_config(body.toml)})
+    node = _node(request)
+    changes = await (node.check_config if body.check else node.apply_config)(body.toml, body.file)
+    return answer({"changes": changes, "applied": not body.check})
 
 
 async def down(request: HttpRequest) -> Response:
@@ -304,6 +313,7 @@ ROUTES = [
     Route("/v1/groups", groups, methods=["GET"]),
     Route("/v1/groups", add_group, methods=["POST"]),
     Route("/v1/groups/remove", remove_group, methods=["POST"]),
+    Route("/v1/groups/{group}/root", set_root, methods=["POST"]),
     Route("/v1/groups/{group}/conflicts", conflicts, methods=["GET"]),
     Route("/v1/groups/{group}/content", content, methods=["GET"]),
     Route("/v1/groups/{group}/resolve", resolve, methods=["POST"]),

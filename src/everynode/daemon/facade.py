@@ -76,14 +76,24 @@ class NodeFacade(Protocol):
     def config_text(self) -> str:
         """The cluster file as TOML."""
 
-    async def invite(self, valid_seconds: float) -> Invitation: ...
+    async def invite(self, valid_seconds: float, advertise: Sequence[str]) -> Invitation:
+        """`advertise`: from now on the addresses at which all others reach this node; empty: as before."""
+
     async def remove_member(self, node: str) -> None:
         """`node` is a name, an id, or an unambiguous beginning of an id."""
 
-    async def leave(self) -> None: ...
+    async def leave(self) -> None:
+        """Tell the others, and stop soon after."""
+
     async def add_group(self, name: str, path: str, exclude: Sequence[str], conflict: str) -> None: ...
     async def remove_group(self, name: str) -> None: ...
-    async def apply_config(self, text: str) -> list[str]:
+    async def set_root(self, name: str, path: str | None) -> None:
+        """Keep the group elsewhere on this node; None: where the cluster file says."""
+
+    async def check_config(self, text: str, file: str) -> list[str]:
+        """What `apply_config` would do."""
+
+    async def apply_config(self, text: str, file: str) -> list[str]:
         """Make the cluster what the text says; returns one line for each change, or raises ConfigError."""
 
     def stop(self) -> None:

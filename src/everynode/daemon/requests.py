@@ -67,6 +67,8 @@ class RestoreRequest(Request, frozen=True, kw_only=True):
 
 class InviteRequest(Request, frozen=True, kw_only=True):
     valid_seconds: float = TOKEN_VALID_SECONDS
+    advertise: list[str] = []
+    """`host:port` at which all others reach this node from now on."""
 
 
 class RemoveMemberRequest(Request, frozen=True, kw_only=True):
@@ -84,8 +86,17 @@ class RemoveGroupRequest(Request, frozen=True, kw_only=True):
     name: str
 
 
+class RootRequest(Request, frozen=True, kw_only=True):
+    path: str | None
+    """Absolute; null: where the cluster file says."""
+
+
 class ConfigRequest(Request, frozen=True, kw_only=True):
     toml: str
+    file: str = "the request"
+    """What messages about errors call it."""
+    check: bool = False
+    """Only say what applying it would do."""
 
 
 class Nothing(Request, frozen=True, kw_only=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import os
 import socket
 from collections.abc import Generator
@@ -13,9 +12,8 @@ from types import FrameType
 import uvicorn
 from starlette.types import ASGIApp
 
-from everynode.client.place import SOCKET_NAME, SOCKET_PATH_BYTES_MAX, socket_address
-
-logger = logging.getLogger("everynode.api")
+from everynode.client.place import SOCKET_NAME, socket_address
+from everynode.errors import ConfigError
 
 # Requests that wait are cut off at a stop; everything else takes milliseconds.
 _STOP_SECONDS = 1
@@ -57,35 +55,37 @@ class LocalServer(uvicorn.Server):
         await self._stop.wait()
 
 
-def bind_socket(home: str) -> socket.socket:
-    """The listening socket, mode 0600. The caller holds the home's lock, so one that lies there is a dead one's."""
-    path = os.path.join(home, SOCKET_NAME)
-    if len(os.fsencode(path)) > SOCKET_PATH_BYTES_MAX:
-        logger.warning("the name of the home is long: other programs than everynode cannot name its API socket")
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    # 0600 from its first moment: nobody else may connect between bind and chmod.
-    before = os.umask(0o177)
-    try:
-        with socket_address(home) as address:
-            listener.bind(address)
-    except BaseException:
-        listener.close()
-        raise
-    finally:
-        os.umask(before)
-    listener.listen(128)
-    listener.setblocking(False)
-    return listener
+@contextlib.contextmanager
+def bound_socket(home: str, path: str) -> Generator[socket.socket, None, None]:
+    """The listening socket at `path`, mode 0600, reached by HOME/api.sock as well; both go in the end.
+
+    The caller holds the home's lock, so a socket that lies there is a dead one's. Raises ConfigError.
+    """
+    known = os.path.join(home, SOCKET_NAME)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        _remove(known, path)
+        # 0600 from its first moment: nobody else may connect between bind and chmod.
+        before = os.umask(0o177)
+        try:
+            if path == known:
+                with socket_address(home) as address:
+                    listener.bind(address)
+            else:
+                listener.bind(path)
+                os.symlink(path, known)
+        except OSError as error:
+            raise ConfigError(f"the API cannot listen at {path}: {error.strerror}; set `api` in node.toml") from error
+        finally:
+            os.umask(before)
+        try:
+            listener.listen(128)
+            listener.setblocking(False)
+            yield listener
+        finally:
+            _remove(known, path)
 
 
-async def serve(server: LocalServer, home: str) -> None:
-    """Answer until `server.stop()`, then remove the socket."""
-    listener = bind_socket(home)
-    try:
-        await server.serve([listener])
-    finally:
-        listener.close()
+def _remove(*paths: str) -> None:
+    for path in paths:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(os.path.join(home, SOCKET_NAME))
+            os.unlink(path)

@@ -53,14 +53,14 @@ class Mesh:
         cluster_fingerprint: bytes,
         members: Callable[[], Mapping[NodeId, Member]],
         name: str,
-        listen: str,
+        listen: str | tuple[str, ...],
         advertise: tuple[str, ...],
         events: MeshEvents,
     ) -> None:
         self._identity = identity
         self._cluster = cluster_fingerprint
         self._members = members
-        self._listen_at = listen
+        self._listen_at = (listen,) if isinstance(listen, str) else listen
         self._hello = Hello(PROTOCOL, cluster_fingerprint, identity.node, name, advertise)
         self._events = events
         self._tls = TlsContexts(identity)
@@ -71,8 +71,9 @@ class Mesh:
         self._closing = asyncio.Event()
 
     async def listen(self) -> list[str]:
-        """Take the address; returns where it listens. Raises ConfigError if that cannot be had."""
-        await self._listener.bind(self._listen_at)
+        """Take the addresses (none: this node only dials); returns where it listens. Raises ConfigError."""
+        for address in self._listen_at:
+            await self._listener.bind(address)
         return self._listener.addresses
 
     async def run(self) -> None:

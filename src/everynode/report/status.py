@@ -256,6 +256,8 @@ class GroupView(msgspec.Struct, frozen=True, kw_only=True):
     """Where it is by default on a node that joins."""
     exclude: tuple[str, ...] = ()
     conflict: str = "newest"
+    trouble: str = ""
+    """Why it must not run here."""
 
 
 class Invitation(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from everynode.daemon.api import make_app
 from everynode.daemon.facade import HeldGroup
-from everynode.daemon.server import LocalServer, serve
+from everynode.daemon.server import LocalServer, bound_socket
 from everynode.errors import ConfigError, PathError
 from everynode.model.path import RelPath
 from everynode.report.audit import Journal
@@ -140,7 +140,9 @@ class FakeNode:
     def config_text(self) -> str:
         return "[group.www]\n"
 
-    async def invite(self, valid_seconds: float) -> Invitation:
+    async def invite(self, valid_seconds: float, advertise: Sequence[str]) -> Invitation:
+        if advertise:
+            self.asked.append(("advertise", list(advertise)))
         return Invitation(token="en1.secret", expires=1000.0 + valid_seconds)
 
     async def remove_member(self, node: str) -> None:
@@ -155,9 +157,15 @@ class FakeNode:
     async def remove_group(self, name: str) -> None:
         self.asked.append(("remove_group", name))
 
-    async def apply_config(self, text: str) -> list[str]:
+    async def set_root(self, name: str, path: str | None) -> None:
+        self.asked.append(("set_root", name, path))
+
+    async def check_config(self, text: str, file: str) -> list[str]:
+        return await self.apply_config(text, file)
+
+    async def apply_config(self, text: str, file: str) -> list[str]:
         if "colour" in text:
-            raise ConfigError("unknown key 'colour'", file="cluster.toml", line=1, column=1)
+            raise ConfigError("unknown key 'colour'", file=file, line=1, column=1)
         return ["group www: exclude is now *.tmp"]
 
     def stop(self) -> None:
@@ -192,11 +200,12 @@ def running_api(home: Path, root: Path) -> Iterator[RunningApi]:
         node = FakeNode(root)
         node.server = server = LocalServer(make_app(node))
         made.append(RunningApi(str(home), node, asyncio.get_running_loop()))
-        serving = asyncio.ensure_future(serve(server, str(home)))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.001)
-        ready.set()
-        await serving
+        with bound_socket(str(home), str(home / "api.sock")) as listener:
+            serving = asyncio.ensure_future(server.serve([listener]))
+            while not server.started and not serving.done():
+                await asyncio.sleep(0.001)
+            ready.set()
+            await serving
 
     thread = threading.Thread(target=lambda: asyncio.run(answer_until_stopped()))
     thread.start()

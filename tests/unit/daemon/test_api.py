@@ -145,7 +145,13 @@ def test_a_path_that_would_leave_the_root_is_refused(api: RunningApi, client: Cl
         ("GET", "/v1/groups/www/conflicts?path=other", None, 404, "no conflict"),
         ("GET", "/v1/groups/www/content?path=x&dot=cccccccc.0:1", None, 404, "no version"),
         ("GET", "/v1/log?n=many", None, 400, "not a number"),
-        ("POST", "/v1/config", {"toml": "colour = 1"}, 400, "cluster.toml:1:1: unknown key 'colour'"),
+        (
+            "POST",
+            "/v1/config",
+            {"toml": "colour = 1", "file": "cluster.toml"},
+            400,
+            "cluster.toml:1:1: unknown key 'colour'",
+        ),
     ],
 )
 def test_wrong_requests_are_refused_with_a_reason(
