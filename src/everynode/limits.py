@@ -75,7 +75,10 @@ RUN_STALL = 30.0  # a run from which nothing came for this long is given up, and
 FORGET_INTERVAL = 60.0  # how often tombstones that all members heard are looked for
 FORGET_BATCH = 4096
 PRUNE_INTERVAL = 60.0  # how often the vault's bounds are enforced
-FETCH_FILES = 8  # files fetched at once in a group
+FETCH_FILES = 4  # large files fetched at once in a group
+FETCH_SMALL_FILES = 64  # small ones: each waits for a round trip
+FETCH_PENDING_MAX = 1024  # fetches queued or under way
+ORPHAN_WAIT = 10.0  # how long a path waits for the record of its directory before a plain one is made
 FETCH_TIMEOUT = 30.0  # a peer that does not answer a fetch for this long is passed over
 
 # Vault.
@@ -133,10 +136,11 @@ EXCLUDE_CACHE_DIRECTORIES = 4096  # directories whose verdict is remembered whil
 # Channels between nodes.
 # What one slow peer may hold of our memory in each of the two lanes.
 SEND_LANE_BYTES = SEND_QUEUE_BYTES // 2
-# Received and not yet handled, per link; beyond it the socket is not read. A few parts of a run, or of a fetch.
-RECEIVE_QUEUE_BYTES = 4 * MiB
-# Handed to TLS and kernel and not yet on the network: no urgent message overtakes it. 2 ms of a 1 Gbit/s link.
-TRANSPORT_BYTES = 256 * KiB
+# Received and not yet handled, per link; beyond it the socket is not read. One large message behind another.
+RECEIVE_QUEUE_BYTES = 2 * MiB
+# Handed to TLS and kernel and not yet on the network: no urgent message overtakes it. 1 ms of a 1 Gbit/s link;
+# twice as much was no faster on loopback, and let urgent messages wait twice as long.
+TRANSPORT_BYTES = 128 * KiB
 # Small frames that leave together: one write of four TLS records costs one system call.
 COALESCE_BYTES = 64 * KiB
 # Of urgent messages before one bulk message gets its turn, so that a storm of changes starves no large file.
@@ -161,3 +165,10 @@ MOVE_PAIR_MS = 5  # inotify: how long the second half of a move is waited for
 UNWATCHED_SCAN_INTERVAL = 60.0  # what cannot be watched is scanned this often...
 UNWATCHED_MAX = 256  # ...each by itself up to this many directories, else the whole root
 EXCLUDE_MEMORY_BYTES_MAX = 128 * MiB  # RE2 takes what the patterns of one group need, up to this
+
+# Daemon. A halted group looks this often whether its cause is gone: soon enough after a mount, cheap enough for ever.
+HALT_RETRY = 3.0
+HALT_RETRY_MAX = 60.0  # one that fails by a defect is tried ever more slowly
+WORKERS = 4  # threads that hash, stage and place for all groups: more than cores, because some of them wait for disks
+LEAVE_SECONDS = 1.0  # a node that leaves stays this long, so that its peers hear the goodbye
+GC_THRESHOLD = 50_000  # new objects between collections: a batch makes thousands, nearly none of them in cycles

@@ -1,0 +1,51 @@
+"""How the cluster file travels: on each link both say what they have, send what differs, and pass on what is new."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from everynode.cluster.membership import Membership
+from everynode.errors import LinkError
+from everynode.model.ids import NodeId
+from everynode.model.message import Statements
+from everynode.trust.statement_set import Changes
+
+logger = logging.getLogger("everynode.cluster")
+
+Send = Callable[[NodeId, Statements], Awaitable[None]]
+
+
+class Gossip:
+    """`Membership.answer_to` bounds every conversation to three messages."""
+
+    def __init__(self, membership: Membership, send: Send, peers: Callable[[], Iterable[NodeId]]) -> None:
+        self._membership = membership
+        self._send = send
+        self._peers = peers
+
+    async def linked(self, peer: NodeId) -> None:
+        await self._tell(peer, self._membership.announcement())
+
+    async def heard(self, peer: NodeId, message: Statements) -> None:
+        """Join with what a peer said and answer it. What is new comes back through the membership's listener."""
+        changes = self._membership.apply_statements(message.statements)
+        for why in changes.rejected:
+            logger.warning("refused a statement from a peer: %s", why)
+        for tie in changes.ties:
+            logger.warning("%s", tie)
+        answer = self._membership.answer_to(message)
+        if answer is not None:
+            await self._tell(peer, answer)
+
+    async def spread(self, changes: Changes) -> None:
+        """Pass on what is new to all linked peers. Who is not linked hears it when it links."""
+        if changes.accepted:
+            for peer in list(self._peers()):
+                await self._tell(peer, self._membership.news(changes))
+
+    async def _tell(self, peer: NodeId, message: Statements) -> None:
+        try:
+            await self._send(peer, message)
+        except LinkError:
+            pass  # gone: both say again what they have when they link again
