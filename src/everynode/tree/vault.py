@@ -154,3 +154,10 @@ def has_space(root: Root, size: int, files: int = 1) -> bool:
     space = root.kernel.space(root.vault_fd)
     reserve = min(space.bytes_total * FREE_RESERVE_PERCENT // 100, FREE_RESERVE_BYTES_MAX)
     return space.bytes_free - size >= reserve and space.inodes_free >= files
+
+
+def bytes_short(root: Root) -> int:
+    """How many bytes the filesystem lacks to its reserve. Raises OSError."""
+    space = root.kernel.space(root.vault_fd)
+    reserve = min(space.bytes_total * FREE_RESERVE_PERCENT // 100, FREE_RESERVE_BYTES_MAX)
+    return max(0, reserve - space.bytes_free)

@@ -24,6 +24,8 @@ class SteppingKernel:
         self.after: dict[str, Callable[..., None]] = {}
         self.refuse: dict[str, OSError] = {}
         self.calls: list[str] = []
+        self.around: Callable[[], object] | None = None
+        """Called before and after every call."""
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._real, name)
@@ -34,7 +36,11 @@ class SteppingKernel:
                 raise self.refuse[name]
             if hook := self.before.pop(name, None):
                 hook(*arguments)
+            if self.around:
+                self.around()
             result = method(*arguments)
+            if self.around:
+                self.around()
             if hook := self.after.pop(name, None):
                 hook(*arguments)
             return result

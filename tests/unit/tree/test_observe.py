@@ -122,7 +122,9 @@ def test_a_file_that_may_not_be_read_is_unreadable_and_says_so(root: Root, tree:
     (tree / "f").write_bytes(b"x")
     kernel.refuse["open_beneath"] = PermissionError(errno.EACCES, "Permission denied")
     seen = look(root, b"f")
-    assert isinstance(seen, Unlookable) and seen.trouble is Trouble.UNREADABLE and "f cannot be looked at" in seen.detail
+    assert (
+        isinstance(seen, Unlookable) and seen.trouble is Trouble.UNREADABLE and "f cannot be looked at" in seen.detail
+    )
 
 
 def test_a_name_missing_in_a_directory_that_was_replaced_is_looked_for_again(
