@@ -259,7 +259,6 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
 
 def tune(sock: socket.socket) -> None:
     """For a connected TCP socket, before TLS."""
-    sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     # What waits in the kernel no urgent frame can overtake: let it hold little that the network has not yet taken.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, limits.TRANSPORT_BYTES)

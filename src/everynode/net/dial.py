@@ -35,7 +35,7 @@ async def connect(addresses: Sequence[str]) -> socket.socket:
 async def _connect_one(resolved: Resolved) -> socket.socket:
     sock = socket.socket(resolved.family, socket.SOCK_STREAM)
     try:
-        tune(sock)
+        sock.setblocking(False)
         async with asyncio.timeout(limits.CONNECT_TIMEOUT):
             await asyncio.get_running_loop().sock_connect(sock, resolved.sockaddr)
     except BaseException:
@@ -48,6 +48,7 @@ async def start_tls(sock: socket.socket, context: ssl.SSLContext, channel: Chann
     """TLS on a connected socket, which belongs to `channel` from now on. Raises LinkError."""
     loop = asyncio.get_running_loop()
     try:
+        tune(sock)
         if server:
             await loop.connect_accepted_socket(
                 lambda: channel,
