@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 
 from everynode.config.check import Checker
+from everynode.limits import PORT_DEFAULT
 from everynode.model.names import check_address, check_root
 
-DEFAULT_PORT = 7420
+DEFAULT_PORT = PORT_DEFAULT
 
 HEAD = """\
 # What this node says for itself alone; the others never see it. Restart the daemon after a change.

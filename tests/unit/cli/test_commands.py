@@ -79,7 +79,7 @@ def test_without_a_daemon_the_exit_code_is_5(tmp_path: Path) -> None:
     result = run(str(tmp_path), "status")
     assert result.exit_code == 5
     assert "not running" in result.output
-    for command in (["wait"], ["log"], ["conflicts"], ["hint", "x"], ["down"], ["members"]):
+    for command in (["wait"], ["log"], ["conflicts"], ["hint", "x"], ["down"], ["leave"]):
         result = run(str(tmp_path), *command, "--json")
         assert (command, result.exit_code) == (command, 5)
         assert "everynode up" in json.loads(result.output)["error"]
