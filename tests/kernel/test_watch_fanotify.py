@@ -280,19 +280,24 @@ def test_a_root_behind_a_link_or_a_bind_mount_works(base: Path) -> None:
 def test_a_queue_that_overflows_says_that_everything_must_be_scanned(base: Path) -> None:
     notices = FanotifyNotices(os.fsencode(base / "root"), unlimited_queue=False)
     notices.start()
+    os.makedirs("root/d/inner")
+    foreign(lambda: make(b"root/d/inner/f"))
+    seen(notices)
 
     def act() -> None:
         os.symlink("x", "root/0")
         for number in range(20_000):  # the queue holds 16,384
             os.rename(f"root/{number}", f"root/{number + 1}")
+        os.rename("root/d", "root/moved")  # lost
 
     foreign(act)
-    found = []
+    found: list[Notice] = []
     while not any(W.OVERFLOW in notice.what for notice in found):
         found += take(notices)
     assert [notice.path for notice in found if W.OVERFLOW in notice.what] == [ROOT]
-    foreign(lambda: make(b"root/after"))
-    assert seen(notices)[-1] == (W.TOUCHED | W.WRITTEN, b"after", None)
+    assert not any(notice.path == b"moved" for notice in found)
+    foreign(lambda: make(b"root/moved/inner/f"))
+    assert seen(notices)[-1] == (W.TOUCHED | W.WRITTEN, b"moved/inner/f", None)
     notices.close()
 
 
