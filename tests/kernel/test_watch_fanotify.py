@@ -367,6 +367,21 @@ def test_on_overlayfs_inotify_is_chosen_and_says_why(base: Path) -> None:
         subprocess.run(["umount", "merged"], check=True)
 
 
+def test_without_proc_neither_works_and_scans_are_left(base: Path) -> None:
+    child = (
+        "import sys\n"
+        "from everynode.watch.choose import open_notices\n"
+        "notices = open_notices(sys.argv[1].encode())\n"
+        "print(notices.method, notices.detail)\n"
+    )
+    hidden = 'mount -t tmpfs none /proc && exec "$@"'
+    command = ["unshare", "-m", "--propagation", "private", "sh", "-c", hidden, "sh", sys.executable, "-c", child]
+    done = subprocess.run([*command, base / "root"], check=True, capture_output=True, text=True)
+    assert done.stdout.startswith("none fanotify does not work for ")
+    assert done.stdout.count("/proc is not mounted; mount it") == 2
+    assert "everything is scanned every 60 s instead" in done.stdout
+
+
 def test_fanotify_is_chosen_where_it_works(base: Path) -> None:
     notices = open_notices(os.fsencode(base / "root"))
     assert (notices.method, notices.detail) == ("fanotify", "")

@@ -46,17 +46,15 @@ _INFO_DFID = 3
 _INFO_OLD_DFID_NAME = 10
 _INFO_NEW_DFID_NAME = 12
 
+# struct fanotify_event_metadata is event_len, vers, reserved, metadata_len, mask, fd, pid. What is needed of each
+# event (most are our own and skipped after this), and what is needed once to know that this layout is meant:
+_METADATA = struct.Struct("=I4xQ4xi")  # event_len, mask, pid
+_LAYOUT = struct.Struct("=4xBxH")  # vers, metadata_len
 _VERSION = 3
-_METADATA_BYTES = 24
-# struct fanotify_event_metadata, then the head of the first struct fanotify_event_info_fid:
-# event_len, vers, reserved, metadata_len, mask, fd, pid; info_type, pad, len, fsid, handle_bytes
-_EVENT = struct.Struct("=IBBHQii" + "BBH8sI")
-# struct fanotify_event_info_fid alone: info_type, pad, len, fsid, handle_bytes
-_INFO = struct.Struct("=BBH8sI")
-_HANDLE_AT = 12  # struct file_handle within struct fanotify_event_info_fid
-_HANDLE_HEAD = 8  # handle_bytes, handle_type
-# An overflow event has no info; padding lets _EVENT be unpacked of the last event all the same.
-_PADDING = b"\0" * (_EVENT.size - _METADATA_BYTES)
+# struct fanotify_event_info_fid is info_type, pad, len, fsid, then struct file_handle: handle_bytes, handle_type.
+_INFO = struct.Struct("=BxH8xI")  # info_type, len, handle_bytes
+_HANDLE_AT = 12  # of struct file_handle within it
+_HANDLE_HEAD = 8
 # One read: some 3,000 events. Larger reads only delay the first event.
 READ_BYTES = 256 * 1024
 
@@ -108,29 +106,30 @@ def read_events(group: int, skip_pid: int = 0) -> list[Event] | None:
 
 
 def parse_events(buffer: bytes, skip_pid: int = 0) -> list[Event]:
+    assert _LAYOUT.unpack_from(buffer) == (_VERSION, _METADATA.size), "fanotify speaks another version"
     events: list[Event] = []
     add = events.append
-    unpack = _EVENT.unpack_from
+    metadata_of, info_of = _METADATA.unpack_from, _INFO.unpack_from
+    renamed_directory = RENAME | ONDIR
     end = len(buffer)
-    buffer += _PADDING
     at = 0
     while at < end:
-        length, version, _, head, mask, _, pid, kind, _, _, _, handle_bytes = unpack(buffer, at)
-        assert version == _VERSION and length >= _METADATA_BYTES, "fanotify speaks another version"
-        info = at + head
+        length, mask, pid = metadata_of(buffer, at)
+        info = at + _METADATA.size
         at += length
-        if pid == skip_pid and mask & (RENAME | ONDIR) != RENAME | ONDIR and not mask & OVERFLOW:
+        if pid == skip_pid and mask & renamed_directory != renamed_directory and not mask & OVERFLOW:
             continue
-        if kind == _INFO_DFID_NAME and length > head:
+        kind, _, handle_bytes = info_of(buffer, info) if info < at else (0, 0, 0)
+        if kind == _INFO_DFID_NAME:
             handle_at = info + _HANDLE_AT
             name_at = handle_at + _HANDLE_HEAD + handle_bytes
-            handle = buffer[handle_at:name_at]
-            add((mask, pid, handle, buffer[name_at : buffer.index(0, name_at)], b"", b""))
+            name = buffer[name_at : buffer.index(0, name_at)]
+            add((mask, pid, buffer[handle_at:name_at], name, b"", b""))
         elif mask & RENAME:
             add(_rename(buffer, info, at, mask, pid))
         elif mask & OVERFLOW:
             add((mask, pid, b"", b"", b"", b""))
-        elif kind == _INFO_DFID and length > head:
+        elif kind == _INFO_DFID:
             handle_at = info + _HANDLE_AT
             add((mask, pid, buffer[handle_at : handle_at + _HANDLE_HEAD + handle_bytes], b".", b"", b""))
         # Else an event on an inode without a name (its last link is gone): nothing to look at.
@@ -140,7 +139,7 @@ def parse_events(buffer: bytes, skip_pid: int = 0) -> list[Event]:
 def _rename(buffer: bytes, at: int, end: int, mask: int, pid: int) -> Event:
     old = new = (b"", b"")
     while at < end:
-        kind, _, length, _, handle_bytes = _INFO.unpack_from(buffer, at)
+        kind, length, handle_bytes = _INFO.unpack_from(buffer, at)
         handle_at = at + _HANDLE_AT
         name_at = handle_at + _HANDLE_HEAD + handle_bytes
         found = (buffer[handle_at:name_at], buffer[name_at : buffer.index(0, name_at)])
