@@ -50,7 +50,10 @@ class WireRecord(Message, frozen=True, array_like=True, tag="r"):
 
 
 class GroupHello(Message, frozen=True, array_like=True, tag="group"):
-    """Opens a group on a link: who I am in it and what I know. Knowing a change of yours that you do not: your index is old."""
+    """Opens a group on a link: who I am in it and what I know.
+
+    Who finds changes of his own in `heard` that he does not know himself has an old index: he begins a new epoch.
+    """
 
     group: GroupId
     origin: Origin

@@ -155,3 +155,8 @@ class _Walker:
         # Absent: it vanished after its name was seen; what was below it is for `observe` to confirm.
         if not isinstance(why, Absent):
             self._batch.append(WalkItem(path, None, None, trouble=why))
+
+
+def is_empty(root: Root) -> bool:
+    """Whether the root holds nothing but everynode's own folder. Raises OSError."""
+    return all(name == RESERVED_NAME for name in root.kernel.list_directory(root.fd))

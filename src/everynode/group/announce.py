@@ -1,0 +1,132 @@
+"""Announce: this node's own changes go to every linked peer at once, in batches that close without gaps."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from everynode.errors import LinkError
+from everynode.group.ground import Ground
+from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS
+from everynode.model.ids import Digest, NodeId, Sequence
+from everynode.model.message import Batch, WireRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """One own change: its record as it is now, and its content where that is small."""
+
+    record: WireRecord
+    sequence: Sequence
+    content: tuple[Digest, bytes] | None
+
+
+RECORD_BYTES = 200
+"""What a record weighs on the wire beside its path, roughly."""
+
+
+class Announcer:
+    """Keeps the last batches for peers that are a little behind; who is further behind catches up by a run.
+
+    So a slow peer costs nobody memory, and a sender keeps no queue per peer.
+    """
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._ring: deque[tuple[Batch, int]] = deque()
+        self._ring_bytes = 0
+        self._pushed: dict[NodeId, Sequence] = {}
+        self._last = Sequence(ground.index.knowledge.get(ground.index.origin, 0))
+        self._early: dict[Sequence, list[Announcement]] = {}
+        self._grown = asyncio.Event()
+
+    def open(self, peer: NodeId) -> None:
+        """Push to `peer` what comes from now on."""
+        self._pushed[peer] = self._last
+
+    def close(self, peer: NodeId) -> None:
+        self._pushed.pop(peer, None)
+        self._ground.progressed()
+
+    def begin_epoch(self) -> None:
+        """Own changes are numbered anew."""
+        self._ring.clear()
+        self._ring_bytes = 0
+        self._early.clear()
+        self._last = Sequence(self._ground.index.knowledge.get(self._ground.index.origin, 0))
+        self._pushed = dict.fromkeys(self._pushed, self._last)
+
+    def announce(self, changes: list[Announcement]) -> None:
+        """Own changes with rising sequences without holes, all durable in the index. Returns at once."""
+        if not changes:
+            return
+        self._early[Sequence(changes[0].sequence - 1)] = changes
+        # Two transactions may come back in another order than they were committed in.
+        while (ready := self._early.pop(self._last, None)) is not None:
+            self._append(ready)
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
+        self._ground.news.set()
+
+    def _append(self, changes: list[Announcement]) -> None:
+        start = 0
+        while start < len(changes):
+            records: list[WireRecord] = []
+            contents: dict[Digest, bytes] = {}
+            size = 0
+            while start < len(changes) and len(records) < BATCH_RECORDS and size < BATCH_BYTES:
+                change = changes[start]
+                records.append(change.record)
+                size += RECORD_BYTES * len(change.record.version.siblings) + len(change.record.path)
+                if change.content is not None:
+                    contents[change.content[0]] = change.content[1]
+                    size += len(change.content[1])
+                start += 1
+            after = changes[start - 1].sequence
+            setup = self._ground.setup
+            batch = Batch(setup.group, setup.index.origin, self._last, after, tuple(records), contents)
+            self._last = after
+            self._ring.append((batch, size))
+            self._ring_bytes += size
+        while self._ring_bytes > ANNOUNCE_RING_BYTES and len(self._ring) > 1:
+            self._ring_bytes -= self._ring.popleft()[1]
+
+    async def run_peer(self, peer: NodeId) -> None:
+        """Push to one peer until its link closes."""
+        while peer in self._pushed:
+            grown = self._grown
+            batch = self._next_for(peer)
+            if batch is None:
+                await grown.wait()
+                continue
+            try:
+                await self._ground.links.send(peer, batch)
+            except LinkError:
+                return
+            if peer in self._pushed:
+                self._pushed[peer] = batch.after
+                self._ground.progressed()
+
+    def _next_for(self, peer: NodeId) -> Batch | None:
+        pushed = self._pushed[peer]
+        if not self._ring or pushed >= self._last:
+            return None
+        oldest = self._ring[0][0].before
+        if pushed < oldest:  # fell out of the ring: the gap tells the peer to catch up
+            pushed = oldest
+        # Sequences in the ring have no holes and batches are many records long: search from the new end.
+        for batch, _ in reversed(self._ring):
+            if batch.before <= pushed:
+                return batch
+        return None
+
+    async def wait_room(self, deadline: float) -> None:
+        """Let linked peers keep up with a bulk of changes, but wait for none longer than `deadline` (monotonic)."""
+        clock = self._ground.clock
+        while self._ring_bytes > ANNOUNCE_RING_BYTES // 2 and clock.monotonic() < deadline and self._lag():
+            await clock.sleep(0.01)
+
+    def _lag(self) -> bool:
+        oldest = self._ring[len(self._ring) // 2][0].before
+        return any(pushed < oldest for pushed in self._pushed.values())

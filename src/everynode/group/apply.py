@@ -1,0 +1,268 @@
+"""Apply: bring this disk to what the index shows: choose, gather, place, commit; over and over until nothing is left.
+
+A pass goes through all unplaced records by arrival. What it knew when it began is placed when it ends complete.
+Paths that cannot be placed are tried again later, alone; they are exceptions to what is placed and hold up nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from everynode.core.plan import Target
+from everynode.core.vectors import join
+from everynode.group.announce import Announcer
+from everynode.group.capture import Capture
+from everynode.group.choose import Choice, Later, choose, dots_of, wanted_contents
+from everynode.group.commit import Committed, commit
+from everynode.group.fetch import Fetcher
+from everynode.group.gather import Gatherer, Job
+from everynode.group.ground import Ground
+from everynode.group.heads import HeadsKeeper
+from everynode.group.placing import Done, place_batch
+from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
+from everynode.model.entry import Kind
+from everynode.model.ids import Digest, Dot
+from everynode.model.path import RelPath, parent_of
+from everynode.model.problem import Trouble
+from everynode.model.record import Record, Vector
+from everynode.tree.outcome import NotPut, Refusal
+from everynode.tree.place import MovedFrom
+
+FIRST_PAUSE = 0.05
+"""A path that changed under our hands is looked at and tried again soon."""
+
+
+@dataclass(slots=True)
+class Retry:
+    """A path that could not be placed."""
+
+    due: float
+    pause: float
+    since: float
+    dots: tuple[Dot, ...]
+    """A record with other dots is tried at once."""
+
+
+class Applier:
+    def __init__(
+        self, ground: Ground, capture: Capture, announcer: Announcer, fetcher: Fetcher, heads: HeadsKeeper
+    ) -> None:
+        self._ground = ground
+        self._capture = capture
+        self._announcer = announcer
+        self._fetcher = fetcher
+        self._heads = heads
+        self._gatherer = Gatherer(ground, fetcher)
+        self._retries: dict[RelPath, Retry] = {}
+        self._orphans: dict[RelPath, float] = {}
+
+    async def run(self) -> None:
+        """Place, for ever. Before the first scan nothing is placed into a root that held something."""
+        ground = self._ground
+        if not ground.root_was_empty:
+            await ground.scanned.wait()
+        ground.work.set()
+        while True:
+            await self._wait_for_work()
+            ground.work.clear()
+            ground.placing_now = True
+            try:
+                await self._pass()
+            finally:
+                ground.placing_now = False
+            ground.progressed()
+
+    async def _wait_for_work(self) -> None:
+        """Until something new is to be placed, or something old is due again."""
+        ground = self._ground
+        dues = [retry.due for retry in self._retries.values()]
+        dues += [since + ORPHAN_WAIT for since in self._orphans.values()]
+        if (next_try := self._fetcher.next_try()) is not None:
+            dues.append(next_try)
+        if not dues:
+            await ground.work.wait()
+            return
+        timer = asyncio.ensure_future(ground.clock.sleep(max(0.01, min(dues) - ground.clock.monotonic())))
+        work = asyncio.ensure_future(ground.work.wait())
+        try:
+            await asyncio.wait((timer, work), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            work.cancel()
+
+    async def _pass(self) -> None:
+        ground = self._ground
+        goal: Vector | None = None
+        complete = True
+        after = 0
+        while True:
+            choice = await ground.clock.offload_index(
+                choose,
+                ground.index,
+                ground.setup.policy,
+                ground.excluder,
+                after,
+                frozenset(ground.claims),
+                self._later(),
+            )
+            if choice is None:
+                break
+            if goal is None:
+                goal = choice.knowledge
+            after = choice.cursor
+            complete = await self._batch(choice) and complete
+            for path in choice.skipped:
+                complete = complete and path in self._heads.stuck
+                ground.missed = ground.missed or path in ground.claims
+        if goal is None:
+            goal = await ground.clock.offload_index(self._knowledge)
+        if complete and not self._fetcher.underway():
+            self._claim_placed(goal)
+            await self._fetcher.drop_unused()
+
+    def _knowledge(self) -> Vector:
+        """Runs on the index thread."""
+        return dict(self._ground.index.knowledge)
+
+    def _claim_placed(self, goal: Vector) -> None:
+        ground = self._ground
+        joined = join(ground.placed, goal)
+        if joined != ground.placed:
+            ground.placed = joined
+            ground.news.set()
+        ground.progressed()
+
+    def _later(self) -> Later:
+        now = self._ground.clock.monotonic()
+        return {path: retry.dots for path, retry in self._retries.items() if retry.due > now}
+
+    async def _batch(self, choice: Choice) -> bool:
+        """Place what can be placed of a choice; False: something of it is still to be done and no problem."""
+        ground = self._ground
+        jobs, waiting = self._gatherer.gather(choice)
+        pending = [target for target in waiting if not self._in_vain(target)]
+        jobs, held = self._hold_orphans(jobs, choice)
+        claimed = {path for job in jobs for path in _paths_of(job)}
+        taken = claimed & ground.claims
+        if taken:
+            jobs = [job for job in jobs if not taken & set(_paths_of(job))]
+            claimed = {path for job in jobs for path in _paths_of(job)}
+        if not jobs and not choice.excluded:
+            if taken:
+                ground.work.set()
+            return not (pending or held or taken)
+        ground.claims.update(claimed)
+        try:
+            now_ns = ground.clock.now_ns()
+            orphans = self._given_up(jobs, choice)
+            done = await ground.clock.offload(
+                place_batch, ground.setup.root, jobs, orphans, choice.directory_times, now_ns
+            )
+            committed = await ground.clock.offload_index(commit, ground.index, done, choice.excluded, now_ns)
+        finally:
+            ground.claims.difference_update(claimed)
+        self._after(done, committed)
+        if taken:
+            ground.work.set()
+        failed = any(outcome.refusal is Refusal.CHANGED for outcome in committed.failed)
+        return not (pending or held or taken or failed or committed.adopted)
+
+    def _in_vain(self, target: Target) -> bool:
+        """Its content was asked for and nobody has it: an exception to what is placed."""
+        entries = [*wanted_contents(target), *([target.entry] if target.entry is not None else [])]
+        if not any(self._fetcher.has_failed(Digest(entry.digest)) for entry in entries):
+            return False
+        self._stuck(target.record, dots_of(target.record))
+        return True
+
+    def _hold_orphans(self, jobs: list[Job], choice: Choice) -> tuple[list[Job], int]:
+        """A path whose directory is not described yet waits for that, but not for ever."""
+        if not choice.orphans:
+            self._orphans.clear()
+            return jobs, 0
+        now = self._ground.clock.monotonic()
+        for path in choice.orphans:
+            self._orphans.setdefault(path, now)
+        young = {path for path in choice.orphans if now < self._orphans[path] + ORPHAN_WAIT}
+        free = [job for job in jobs if not _has_ancestor(job.target.record.path, young)]
+        return free, len(jobs) - len(free)
+
+    def _given_up(self, jobs: list[Job], choice: Choice) -> list[RelPath]:
+        if not choice.orphans:
+            return []
+        needed = {path for job in jobs for path in _ancestors(job.target.record.path)}
+        return sorted(needed & choice.orphans)
+
+    # What follows from a batch.
+
+    def _after(self, done: list[Done], committed: Committed) -> None:
+        ground = self._ground
+        problems = ground.problems
+        for path in committed.placed:
+            if self._retries:
+                self._retries.pop(path, None)
+            if self._heads.stuck:
+                self._heads.stuck.pop(path, None)
+            problems.placed(path)
+        for path, denied in committed.denied:
+            problems.placing(path, Trouble.ATTRIBUTE, f"cannot be set here: {denied}; run as root", blocks=False)
+        jobs = {one.job.target.record.path: one.job for one in done}
+        for outcome in committed.failed:
+            self._failed(outcome, jobs[outcome.path])
+        self._announcer.announce(committed.adopted)
+        if committed.adopted:
+            ground.work.set()
+        ground.inline.drop({Digest(job.target.entry.digest) for job in jobs.values() if job.target.entry})
+        ground.setup.journal.add_many(ground.setup.name, committed.happened)
+        ground.progressed()
+
+    def _failed(self, outcome: NotPut, job: Job) -> None:
+        record = job.target.record
+        now = self._ground.clock.monotonic()
+        dots = dots_of(record)
+        old = self._retries.get(outcome.path)
+        if old is not None and old.dots != dots:
+            old = None
+        pause = min(RETRY_MAX, old.pause * 2) if old is not None else FIRST_PAUSE
+        since = old.since if old is not None else now
+        self._retries[outcome.path] = Retry(now + pause, pause, since, dots)
+        if type(job.source) is MovedFrom:
+            self._gatherer.immovable.add(job.source.path)
+        if outcome.refusal is Refusal.CHANGED:
+            self._capture.look_soon(outcome.path, forced=True)
+            there = record.placed.entry if record.placed is not None else None
+            if there is not None and there.kind == Kind.DIRECTORY:
+                self._capture.scan_wanted.put_nowait(outcome.path)
+        patience = PLACE_WAIT if outcome.refusal is not Refusal.ERROR else 0.0
+        if now - since >= patience:
+            self._ground.problems.placing(outcome.path, outcome.trouble, outcome.detail)
+            self._stuck(record, dots)
+
+    def _stuck(self, record: Record, dots: tuple[Dot, ...]) -> None:
+        if self._heads.stuck.get(record.path) != dots:
+            self._heads.stuck[record.path] = dots
+            self._ground.news.set()
+
+    def retry_all(self) -> None:
+        """Something changed that may solve any problem."""
+        now = self._ground.clock.monotonic()
+        for retry in self._retries.values():
+            retry.due = now
+        self._ground.work.set()
+
+
+def _paths_of(job: Job) -> tuple[RelPath, ...]:
+    path = job.target.record.path
+    return (path, job.source.path) if type(job.source) is MovedFrom else (path,)
+
+
+def _ancestors(path: RelPath) -> list[RelPath]:
+    found = []
+    while path := parent_of(path):
+        found.append(path)
+    return found
+
+
+def _has_ancestor(path: RelPath, directories: set[RelPath]) -> bool:
+    return bool(directories) and any(above in directories for above in _ancestors(path))

@@ -1,0 +1,285 @@
+"""Capture: from notices and hints to this node's changes: settle, then look, then judge, then announce."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from everynode.group.announce import Announcer
+from everynode.group.ground import Ground
+from everynode.group.judge import Judgement, Looked, judge
+from everynode.limits import BUSY_LOOK_INTERVAL_MS, BUSY_LOOKS_MAX, RETRY_MAX, RETRY_MIN, SCAN_BATCH
+from everynode.model.entry import Kind, Stamp
+from everynode.model.notice import Notice, What
+from everynode.model.path import RelPath, is_below
+from everynode.model.problem import Trouble
+from everynode.model.record import Record
+from everynode.tree.observe import observe
+from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
+
+
+@dataclass(slots=True)
+class Look:
+    """A path that wants looking at."""
+
+    due: float
+    forced: bool = False
+    """Read the content even if the stamp says that nothing happened."""
+    attempts: int = 0
+    pid: int = 0
+    donor: RelPath | None = None
+    """Where it stood before its directory was renamed."""
+
+
+class Capture:
+    """Every path that may have changed is looked at until the look is sure; nothing is dropped on the way."""
+
+    def __init__(self, ground: Ground, announcer: Announcer) -> None:
+        self._ground = ground
+        self._announcer = announcer
+        self._looks: dict[RelPath, Look] = {}
+        self._wake = asyncio.Event()
+        self._in_hand = 0
+        self.scan_wanted: asyncio.Queue[RelPath] = asyncio.Queue()
+        """Directories whose whole content must be looked at."""
+        self.vault_notices: asyncio.Queue[bytes] = asyncio.Queue()
+        """Names in the vault that somebody wrote to."""
+        self.hard_links = 0
+
+    # What wants looking at.
+
+    def look_soon(
+        self, path: RelPath, *, delay: float = 0.0, forced: bool = False, pid: int = 0, donor: RelPath | None = None
+    ) -> None:
+        """Queue a path. Asking again makes it sooner, never later."""
+        due = self._ground.clock.monotonic() + delay
+        look = self._looks.get(path)
+        if look is None:
+            self._looks[path] = Look(due, forced, 0, pid, donor)
+        else:
+            look.due = min(look.due, due)
+            look.forced = look.forced or forced
+            look.pid = pid or look.pid
+            look.donor = None if forced else donor or look.donor
+        self._wake.set()
+
+    def pending(self) -> int:
+        return len(self._looks) + self._in_hand
+
+    async def run_notices(self) -> None:
+        notices = self._ground.setup.notices
+        while True:
+            await self.notice(await notices.next())
+
+    async def notice(self, notices: Iterable[Notice]) -> None:
+        settle = self._ground.setup.policy.settle_ms / 1000
+        for notice in notices:
+            what, path = notice.what, notice.path
+            if what & What.OVERFLOW:
+                self.scan_wanted.put_nowait(path)
+            elif what & What.VAULT:
+                self.vault_notices.put_nowait(path)
+            elif what & What.RENAMED and notice.source is not None:
+                await self._renamed(notice.source, path, bool(what & What.DIRECTORY), notice.pid)
+            elif what & What.WRITTEN and what & What.DIRECTORY:
+                self.scan_wanted.put_nowait(path)
+                self.look_soon(path, pid=notice.pid)
+            else:
+                delay = 0.0 if what & What.WRITTEN else settle
+                self.look_soon(path, delay=delay, forced=not what & What.DIRECTORY, pid=notice.pid)
+
+    async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
+        self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None)
+        self.look_soon(source, pid=pid)
+        if directory:
+            for old in await self._ground.clock.offload_index(self._placed_below, source):
+                # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
+                self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old)
+                self.look_soon(old, pid=pid)
+            self.scan_wanted.put_nowait(path)
+
+    async def hint_rename(self, old: RelPath, new: RelPath) -> None:
+        """An application says that it renamed: both names are looked at, side by side."""
+        await self._renamed(old, new, True, 0)
+
+    def _placed_below(self, directory: RelPath) -> list[RelPath]:
+        """Runs on the index thread."""
+        found: list[RelPath] = []
+        after = b""
+        while records := self._ground.index.below(directory, after, SCAN_BATCH):
+            found += [r.path for r in records if r.placed is not None and r.placed.entry is not None]
+            after = records[-1].path
+        return found
+
+    # Looking.
+
+    async def run(self) -> None:
+        """Look at what is due, for ever."""
+        await self._ground.may_change.wait()
+        while True:
+            batch, next_due = self._take_due()
+            if batch:
+                await self.look(batch)
+                continue
+            self._ground.progressed()
+            self._wake.clear()
+            if next_due is None:
+                await self._wake.wait()
+            else:
+                pause = max(0.0, next_due - self._ground.clock.monotonic())
+                await _either(self._wake.wait(), self._ground.clock.sleep(pause))
+
+    def _take_due(self) -> tuple[dict[RelPath, Look], float | None]:
+        now = self._ground.clock.monotonic()
+        claims = self._ground.claims
+        batch: dict[RelPath, Look] = {}
+        next_due: float | None = None
+        for path, look in self._looks.items():
+            due = look.due
+            if due <= now:
+                if path not in claims:
+                    batch[path] = look
+                    if len(batch) >= SCAN_BATCH:
+                        break
+                    continue
+                due = now + 0.002  # apply has it in hand, for a batch at most
+            if next_due is None or due < next_due:
+                next_due = due
+        for path in batch:
+            del self._looks[path]
+        return batch, next_due
+
+    async def look(self, looks: dict[RelPath, Look]) -> None:
+        """Look at paths that nobody has claimed, judge and announce."""
+        ground = self._ground
+        self._in_hand += len(looks)
+        wanted = looks
+        if ground.excluder:
+            wanted = {path: look for path, look in looks.items() if not ground.excluder.excluded(path, False)}
+        ground.claims.update(wanted)
+        try:
+            looked = await self._see(wanted)
+            if ground.excluder:
+                looked = [look for look in looked if not self._excluded_directory(look)]
+            judgement = await ground.clock.offload_index(judge, ground.index, looked, ground.suspect_above)
+        finally:
+            ground.claims.difference_update(wanted)
+            self._in_hand -= len(looks)
+            if ground.missed:
+                ground.missed = False
+                ground.work.set()
+        self._announcer.announce(judgement.announcements)
+        self._follow(wanted, looked, judgement)
+
+    def _excluded_directory(self, look: Looked) -> bool:
+        """Some patterns speak of directories alone, and that it is one shows only when it is seen."""
+        is_directory = type(look.seen) is Present and look.seen.entry.kind == Kind.DIRECTORY
+        return is_directory and self._ground.excluder.excluded(look.path, True)
+
+    async def _see(self, looks: dict[RelPath, Look]) -> list[Looked]:
+        ground = self._ground
+        records = await ground.clock.offload_index(self._read, looks)
+        items: list[tuple[RelPath, Stamp | None]] = []
+        for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
+            placed = donor.placed if donor is not None else record.placed if record is not None else None
+            items.append((path, None if placed is None or look.forced else placed.stamp))
+        seen = await ground.clock.offload(self._observe, items)
+        return [
+            Looked(path, record, observation, donor)
+            for path, (record, donor), observation in zip(looks, records, seen, strict=True)
+        ]
+
+    def _read(self, looks: dict[RelPath, Look]) -> list[tuple[Record | None, Record | None]]:
+        """Records of the paths and of their donors. Runs on the index thread."""
+        get = self._ground.index.get
+        return [(get(path), get(look.donor) if look.donor is not None else None) for path, look in looks.items()]
+
+    def _observe(self, items: Sequence[tuple[RelPath, Stamp | None]]) -> list[Observation]:
+        """Runs on a thread. Raises GroupHalted: absence in a root that is gone is no deletion."""
+        setup = self._ground.setup
+        seen = observe(setup.root, items, contents=True, now_ns=setup.clock.now_ns())
+        if any(type(observation) is Absent for observation in seen):
+            setup.root.check()
+        return seen
+
+    # What follows from a look.
+
+    def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
+        ground = self._ground
+        for path in judgement.again:
+            self._looks.setdefault(path, looks[path]).due = 0.0
+        for look in looked:
+            match look.seen:
+                case Busy():
+                    self._busy(look.path, looks[look.path])
+                case Unlookable(trouble, detail):
+                    self._unlookable(look.path, looks[look.path], trouble, detail)
+                case Present(links=links, entry=entry):
+                    self.hard_links += links > 1 and entry.kind == Kind.FILE
+                    ground.problems.looked(look.path)
+                case _:
+                    ground.problems.looked(look.path)
+        settle = ground.setup.policy.settle_ms / 1000
+        for parent in judgement.parents:
+            self.look_soon(parent, delay=settle)
+        for directory in judgement.directories_gone:
+            self.scan_wanted.put_nowait(directory)
+        if ground.setup.notices.method != "fanotify":
+            for directory in judgement.directories_new:
+                self.scan_wanted.put_nowait(directory)
+        if judgement.happened:
+            setup = ground.setup
+            node = setup.node
+            setup.journal.add_many(
+                setup.name, [(path, what, node, looks[path].pid, "") for path, what in judgement.happened]
+            )
+        if judgement.work:
+            ground.work.set()
+
+    def _busy(self, path: RelPath, look: Look) -> None:
+        """A writer has it open: its close gives a notice; until then it is looked at now and then."""
+        attempts = look.attempts + 1
+        delay = BUSY_LOOK_INTERVAL_MS / 1000
+        if attempts >= BUSY_LOOKS_MAX:
+            detail = "has been open for writing, or changing, at every look; it is sent when its writer closes it"
+            self._ground.problems.looking(path, Trouble.NEVER_QUIET, detail)
+            delay = min(RETRY_MAX, delay * 2 ** min(12, attempts - BUSY_LOOKS_MAX))
+        self._again(path, look, attempts, delay)
+
+    def _unlookable(self, path: RelPath, look: Look, trouble: Trouble, detail: str) -> None:
+        self._ground.problems.looking(path, trouble, detail, blocks=trouble is not Trouble.UNSUPPORTED)
+        if trouble is not Trouble.UNSUPPORTED:
+            attempts = look.attempts + 1
+            self._again(path, look, attempts, min(RETRY_MAX, RETRY_MIN * 2 ** min(12, attempts)))
+
+    def _again(self, path: RelPath, look: Look, attempts: int, delay: float) -> None:
+        due = self._ground.clock.monotonic() + delay
+        newer = self._looks.get(path)
+        if newer is None:
+            self._looks[path] = Look(due, look.forced, attempts, look.pid, look.donor)
+            self._wake.set()
+        else:
+            newer.attempts = attempts
+
+    async def flush(self, below: RelPath) -> None:
+        """Wait until everything that was noticed at or below a path before the call has been judged.
+
+        Paths that cannot be looked at (busy, unreadable) are not waited for: they are problems, or become some.
+        """
+        while any(
+            not look.attempts and (path == below or is_below(path, below)) for path, look in self._looks.items()
+        ) or (self._in_hand):
+            await self._ground.wait_progress()
+
+
+async def _either(*coroutines: Coroutine[Any, Any, object]) -> None:
+    """Until the first of them returns; the others are cancelled."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,165 @@
+"""Catch up: ask a peer for what it knows and we do not; one run at a time, given up when it stalls.
+
+| state   | event                         | next                                         |
+|---------|-------------------------------|----------------------------------------------|
+| idle    | a peer knows more, or a gap   | asked (at once, or after a grace)            |
+| asked   | part                          | asked; one credit goes back when it is heard |
+| asked   | end                           | idle: knowledge was claimed with it          |
+| asked   | link closed, nothing for long | idle; another peer that knows more is asked  |
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from everynode.core.runs import Standing, standing
+from everynode.core.vectors import dominates, missing_count
+from everynode.errors import LinkError
+from everynode.group.ground import Ground
+from everynode.limits import HEADS_GRACE, RUN_STALL
+from everynode.model.ids import NodeId, node_of
+from everynode.model.message import GroupHello, RunEnd, RunPart, RunRequest
+from everynode.model.record import Vector
+
+
+class CatchUp:
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._due: dict[NodeId, float] = {}
+        """Peers to be asked, and when."""
+        self._theirs: dict[NodeId, Vector] = {}
+        """What each open peer has heard, as it said last."""
+        self._hellos: dict[NodeId, GroupHello] = {}
+        self._wake = asyncio.Event()
+        self._peer: NodeId | None = None
+        self._run = 0
+        self._last_sign = 0.0
+
+    # What is wanted.
+
+    def hello(self, peer: NodeId, hello: GroupHello) -> None:
+        """A peer opened the group: ask it at once if it knows more."""
+        self._hellos[peer] = hello
+        self._theirs[peer] = hello.heard
+        ground = self._ground
+        if not dominates(ground.index.knowledge, hello.heard) or not ground.index.state.may_change:
+            self.want(peer)
+
+    def heads(self, peer: NodeId, heard: Vector) -> None:
+        """A peer said what it knows; ask it after a grace, in which the author's own batches may arrive."""
+        self._theirs[peer] = heard
+        knowledge = self._ground.index.knowledge
+        linked = {*self._ground.links.peers(), self._ground.setup.node}
+        authors = {node_of(origin) for origin, sequence in heard.items() if knowledge.get(origin, 0) < sequence}
+        if authors:
+            self._want(peer, HEADS_GRACE if authors <= linked else 0.0)
+
+    def want(self, peer: NodeId) -> None:
+        """There is a gap that `peer` can fill."""
+        self._want(peer, 0.0)
+
+    def _want(self, peer: NodeId, delay: float) -> None:
+        due = self._ground.clock.monotonic() + delay
+        self._due[peer] = min(due, self._due.get(peer, due))
+        self._wake.set()
+
+    def closed(self, peer: NodeId) -> None:
+        for table in (self._due, self._theirs, self._hellos):
+            table.pop(peer, None)
+        if self._peer == peer:
+            self._peer = None
+        self._wake.set()
+
+    def expects(self, peer: NodeId, run: int) -> bool:
+        """Whether a message belongs to the run under way."""
+        if self._peer != peer or self._run != run:
+            return False
+        self._last_sign = self._ground.clock.monotonic()
+        return True
+
+    def heard(self, peer: NodeId, message: RunPart | RunEnd) -> None:
+        """A message of a run is in the index, durable."""
+        if self._peer == peer and self._run == message.run:
+            self._last_sign = self._ground.clock.monotonic()
+            if type(message) is RunEnd:
+                self._peer = None
+                self._wake.set()
+
+    def running(self) -> bool:
+        return self._peer is not None
+
+    def behind(self) -> int:
+        """Changes that some open peer knows and we do not."""
+        knowledge = self._ground.index.knowledge
+        return max((missing_count(knowledge, heard) for heard in self._theirs.values()), default=0)
+
+    def stale(self) -> list[NodeId]:
+        """Open peers with which no run is sound: one side has forgotten deletions that the other never heard of."""
+        return [peer for peer in self._hellos if self._standing(peer) is Standing.COMPARE]
+
+    # Asking.
+
+    async def run(self) -> None:
+        clock = self._ground.clock
+        while True:
+            pause = self._step()
+            self._wake.clear()
+            sleeper = asyncio.ensure_future(clock.sleep(pause)) if pause is not None else None
+            waker = asyncio.ensure_future(self._wake.wait())
+            try:
+                await asyncio.wait([t for t in (sleeper, waker) if t], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (sleeper, waker):
+                    if task is not None:
+                        task.cancel()
+            await self._ask_due()
+
+    def _step(self) -> float | None:
+        """Seconds until something is to be done; None: nothing by itself."""
+        now = self._ground.clock.monotonic()
+        if self._peer is not None:
+            left = self._last_sign + RUN_STALL - now
+            if left <= 0:
+                # Whatever it is, another peer may do better; this one is asked again when it says its heads.
+                self._due.pop(self._peer, None)
+                self._peer = None
+                return 0.0
+            return left
+        if not self._due:
+            return None
+        return max(0.0, min(self._due.values()) - now)
+
+    async def _ask_due(self) -> None:
+        now = self._ground.clock.monotonic()
+        while self._peer is None:
+            due = [peer for peer, when in self._due.items() if when <= now]
+            if not due:
+                return
+            peer = max(due, key=lambda p: (missing_count(self._ground.index.knowledge, self._theirs.get(p, {})), p))
+            del self._due[peer]
+            await self._ask(peer)
+
+    async def _ask(self, peer: NodeId) -> None:
+        ground = self._ground
+        state = ground.index.state
+        theirs = self._theirs.get(peer, {})
+        if peer not in self._hellos or (dominates(state.knowledge, theirs) and state.may_change):
+            return
+        if self._standing(peer) is Standing.COMPARE:
+            return
+        life, since = state.cursors.get(peer, (b"", 0))
+        self._peer = peer
+        self._run = ground.setup.random_number()
+        self._last_sign = ground.clock.monotonic()
+        contents = bool(state.knowledge) or ground.root_was_empty
+        request = RunRequest(ground.setup.group, self._run, dict(state.knowledge), life, since, contents)
+        try:
+            await ground.links.send(peer, request)
+        except LinkError:
+            if self._peer == peer:
+                self._peer = None
+
+    def _standing(self, peer: NodeId) -> Standing:
+        hello = self._hellos[peer]
+        state = self._ground.index.state
+        return standing(state.knowledge, state.forgotten, self._theirs.get(peer, hello.heard), hello.forgotten)

@@ -1,0 +1,132 @@
+"""Choose: which unplaced records to place next, and what each wants of this disk. One index transaction's worth."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from everynode.config.exclude import Excluder
+from everynode.core.plan import Step, Target, plan
+from everynode.index.store import Index
+from everynode.index.vault_catalogue import Kept
+from everynode.limits import APPLY_BATCH, APPLY_BATCH_BYTES, INLINE_BYTES_MAX
+from everynode.model.entry import Entry, Kind
+from everynode.model.ids import Digest, Dot
+from everynode.model.path import ROOT, RelPath, parent_of
+from everynode.model.policy import ConflictPolicy
+from everynode.model.record import Record, Vector
+
+Later = dict[RelPath, tuple[Dot, ...]]
+"""Paths that are not due, with the dots for which that holds: a record with others is tried at once."""
+
+
+def dots_of(record: Record) -> tuple[Dot, ...]:
+    return tuple(sibling.dot for sibling in record.version.siblings)
+
+
+@dataclass(slots=True)
+class Choice:
+    """A batch to place, with what the index can say of it."""
+
+    targets: list[Target] = field(default_factory=list)
+    excluded: list[Record] = field(default_factory=list)
+    orphans: set[RelPath] = field(default_factory=set)
+    """Their directory's record was not heard yet."""
+    kept: dict[Digest, Kept] = field(default_factory=dict)
+    """Wanted contents that the vault has."""
+    directory_times: dict[RelPath, int] = field(default_factory=dict)
+    """Recorded times of the directories around the targets."""
+    skipped: list[RelPath] = field(default_factory=list)
+    """Left out: not due, or in capture's hands."""
+    cursor: int = 0
+    """Arrival up to which unplaced records were considered."""
+    knowledge: Vector = field(default_factory=dict)
+
+
+def choose(
+    index: Index, policy: ConflictPolicy, excluder: Excluder, after: int, claimed: frozenset[RelPath], later: Later
+) -> Choice | None:
+    """The next unplaced records after an arrival, without what is `claimed` or to be tried `later`; None: no more.
+
+    Runs on the index thread.
+    """
+    rows = index.unplaced(after, APPLY_BATCH)
+    if not rows:
+        return None
+    choice = Choice(cursor=after, knowledge=dict(index.knowledge))
+    size = 0
+    taken: dict[RelPath, Target] = {}
+    for record in rows:
+        if size > APPLY_BATCH_BYTES:
+            break
+        choice.cursor = record.arrival
+        if record.path in taken:
+            continue
+        if record.path in claimed or (record.path in later and later[record.path] == dots_of(record)):
+            choice.skipped.append(record.path)
+            continue
+        target = _target(index, policy, record)
+        is_directory = target.entry is not None and target.entry.kind == Kind.DIRECTORY
+        if excluder and excluder.excluded(record.path, is_directory):
+            choice.excluded.append(record)
+            continue
+        taken[record.path] = target
+        if target.entry is not None and target.step is Step.CONTENT and target.entry.size <= INLINE_BYTES_MAX:
+            size += target.entry.size
+    _around(index, policy, taken, choice)
+    choice.targets = list(taken.values())
+    _find_kept(index, choice)
+    return choice
+
+
+def _target(index: Index, policy: ConflictPolicy, record: Record) -> Target:
+    """Only a deletion or a clash makes it worth asking whether something lives below."""
+    siblings = record.version.siblings
+    derived = (len(siblings) > 1 or not siblings[0].live) and index.lives_below(record.path)
+    return plan(record, policy, derived)
+
+
+def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], choice: Choice) -> None:
+    """Add the missing directories above what is to be placed, and note the times of those that stand."""
+    known: set[RelPath] = {ROOT}
+    for target in list(taken.values()):
+        if target.step is Step.NOTHING:
+            continue
+        path = target.record.path
+        missing: list[Target] = []
+        while (path := parent_of(path)) not in known:
+            known.add(path)
+            if path in taken:
+                _note_time(taken[path], choice)
+                continue
+            record = index.get(path)
+            if record is None:
+                if target.entry is not None:
+                    choice.orphans.add(path)
+                continue
+            above = plan(record, policy, derived=target.entry is not None)
+            _note_time(above, choice)
+            if target.entry is not None and above.step is Step.DIRECTORY:
+                missing.append(above)
+        taken.update((above.record.path, above) for above in missing)
+
+
+def _note_time(target: Target, choice: Choice) -> None:
+    if target.entry is not None and target.entry.kind == Kind.DIRECTORY:
+        choice.directory_times[target.record.path] = target.entry.mtime_ns
+
+
+def _find_kept(index: Index, choice: Choice) -> None:
+    for target in choice.targets:
+        for entry in wanted_contents(target):
+            digest = Digest(entry.digest)
+            if digest not in choice.kept and (kept := index.vault.of_digest(digest)):
+                choice.kept[digest] = kept[0]
+
+
+def wanted_contents(target: Target) -> list[Entry]:
+    """Entries whose bytes may be needed: the one to be put, and losers."""
+    wanted = [sibling.entry for sibling in target.losers if sibling.entry.kind == Kind.FILE]
+    replaces = target.record.placed is not None or target.record.version.context
+    if target.entry is not None and target.entry.kind == Kind.FILE and target.step is Step.CONTENT and replaces:
+        wanted.append(target.entry)
+    return wanted

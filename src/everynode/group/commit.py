@@ -1,0 +1,102 @@
+"""Commit: one index transaction that records what became of a placed batch, and adopts what users did meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import msgspec
+
+from everynode.core.plan import Step
+from everynode.core.versions import merge, supersede
+from everynode.group.announce import Announcement
+from everynode.group.placing import Done
+from everynode.index.store import Index
+from everynode.index.vault_catalogue import Kept
+from everynode.model.entry import Entry
+from everynode.model.ids import NodeId, node_of
+from everynode.model.message import WireRecord
+from everynode.model.path import RelPath
+from everynode.model.record import Placed, Record, Version
+from everynode.report.audit import Happening
+from everynode.tree.outcome import NotPut, Put
+
+
+@dataclass(slots=True)
+class Committed:
+    placed: list[RelPath] = field(default_factory=list)
+    failed: list[NotPut] = field(default_factory=list)
+    adopted: list[Announcement] = field(default_factory=list)
+    denied: list[tuple[RelPath, str]] = field(default_factory=list)
+    happened: list[tuple[RelPath, Happening, NodeId, int, str]] = field(default_factory=list)
+
+
+def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) -> Committed:
+    """All or nothing, durable when it returns. Runs on the index thread."""
+    result = Committed()
+    with index.transaction():
+        for record in excluded:
+            _leave_alone(index, record)
+        for one in done:
+            for kept in one.losers:
+                index.vault.add(kept)
+            match one.outcome:
+                case Put():
+                    _placed(index, one, one.outcome, now_ns, result)
+                case NotPut():
+                    result.failed.append(one.outcome)
+    return result
+
+
+def _leave_alone(index: Index, record: Record) -> None:
+    """An excluded path is nothing of ours: what stands there stays, and is news if it is ever included again."""
+    now = index.get(record.path)
+    if now is not None and now.version == record.version:
+        index.set_placed(msgspec.structs.replace(now, placed=None, unplaced=False), now, excluded=True)
+
+
+def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -> None:
+    target = one.job.target
+    before = target.record.placed
+    path = target.record.path
+    now = index.get(path)
+    if now is None:
+        return
+    if target.step is Step.NOTHING:
+        entry = before.entry if before is not None else None
+        stamp = before.stamp if before is not None else None
+    else:
+        entry, stamp = put.entry, put.stamp
+    placed = Placed(target.record.version, entry, stamp, target.shown)
+    unplaced = now.version != target.record.version
+    index.set_placed(msgspec.structs.replace(now, placed=placed, unplaced=unplaced), now)
+    if put.vaulted:
+        old = one.vaulted_entry if put.swapped_other else before.entry if before is not None else None
+        if old is not None:
+            why = "replaced" if entry is not None else "deleted"
+            index.vault.add(Kept(put.vaulted, path, old, now_ns, why))
+    if put.swapped_other and one.vaulted_entry is not None:
+        base = before.version if before is not None else None
+        result.adopted.append(adopt(index, path, one.vaulted_entry, base))
+    if target.entry is None or (before is not None and before.entry is None):
+        index.recheck_ancestors(path)
+    result.placed.append(path)
+    if put.denied:
+        result.denied.append((path, put.denied))
+    if target.step is not Step.NOTHING:
+        what = Happening.REMOVED if entry is None else Happening.PLACED
+        result.happened.append((path, what, node_of(target.shown[0]), 0, ""))
+
+
+def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> Announcement:
+    """Make a change of a content in the vault that a user wrote over `base`; the path is work afterwards.
+
+    Inside a transaction. The content is in the vault's catalogue already.
+    """
+    sequence = index.next_sequence()
+    version = supersede(base, index.origin, sequence, entry, live=True, content=True)
+    record = index.get(path)
+    merged = merge(record.version, version) if record is not None else version
+    index.put(Record(path, merged, record.placed if record is not None else None, unplaced=True), record)
+    index.claim_one(index.origin, sequence)
+    index.recheck_ancestors(path)
+    return Announcement(WireRecord(path, merged), sequence, None)

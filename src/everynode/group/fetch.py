@@ -1,0 +1,238 @@
+"""Fetch: get contents that did not come with their records, from any peer that has them, in the background.
+
+Small files by one request; large ones block by block from several peers, taking what local files have first; what was
+fetched survives a restart. A peer that does not have a content, or sends another one, is passed over for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from everynode.content.assemble import Assembly
+from everynode.content.blocks import BlockLists
+from everynode.content.source import open_local
+from everynode.core.vectors import covers
+from everynode.errors import LinkError, PathError
+from everynode.group.ground import Ground
+from everynode.group.requests import Requests
+from everynode.limits import (
+    FETCH_BYTES_MAX,
+    FETCH_FILES,
+    FETCH_PENDING_MAX,
+    FETCH_SMALL_FILES,
+    FETCH_WINDOW,
+    RETRY_MAX,
+    RETRY_MIN,
+)
+from everynode.model.entry import Entry
+from everynode.model.ids import Digest, Dot, NodeId, node_of
+from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest
+from everynode.model.path import RelPath
+from everynode.model.problem import Trouble
+from everynode.tree.digest import digest_bytes
+from everynode.tree.outcome import Staged
+from everynode.tree.vault import has_space, remove
+
+NOBODY = "no linked node has its content (any more); it comes when one that has it is linked"
+
+
+class Fetcher:
+    def __init__(self, ground: Ground, requests: Requests, lists: BlockLists) -> None:
+        self._ground = ground
+        self._requests = requests
+        self._lists = lists
+        self._tasks: dict[Digest, asyncio.Task[None]] = {}
+        self._done: dict[Digest, bytes | Staged] = {}
+        self._failed: dict[Digest, tuple[float, float]] = {}
+        """Digest -> (when to try again, last pause)."""
+        self._small = asyncio.Semaphore(FETCH_SMALL_FILES)
+        self._large = asyncio.Semaphore(FETCH_FILES)
+        self._group: asyncio.TaskGroup | None = None
+
+    async def run(self) -> None:
+        """The tasks of all fetches live in here."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            await asyncio.Event().wait()
+
+    def ready(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
+        """The content if it has been fetched (once); None: it is on its way, or is tried again later."""
+        digest = Digest(entry.digest)
+        done = self._done.pop(digest, None)
+        if done is not None:
+            self._failed.pop(digest, None)
+            return done
+        due = self._failed.get(digest, (0.0, 0.0))[0]
+        room = len(self._tasks) < FETCH_PENDING_MAX
+        if self._group is not None and digest not in self._tasks and room and due <= self._ground.clock.monotonic():
+            self._tasks[digest] = self._group.create_task(self._fetch(path, entry, dot))
+        return None
+
+    def has_failed(self, digest: Digest) -> bool:
+        """It was asked for in vain and is not being asked for now."""
+        return digest in self._failed and digest not in self._tasks
+
+    def underway(self) -> int:
+        return len(self._tasks)
+
+    def hope(self) -> None:
+        """A peer was linked or has placed more: what failed may be had now."""
+        if self._failed:
+            self._failed.clear()
+            self._ground.work.set()
+
+    def next_try(self) -> float | None:
+        """When the next failed fetch may be tried again (monotonic)."""
+        return min((due for due, _ in self._failed.values()), default=None)
+
+    def forget_unused(self) -> list[bytes]:
+        """Drop what was fetched and is not wanted any more; names in the vault folder to remove."""
+        names = [done.name for done in self._done.values() if isinstance(done, Staged)]
+        self._done.clear()
+        return names
+
+    async def _fetch(self, path: RelPath, entry: Entry, dot: Dot) -> None:
+        digest = Digest(entry.digest)
+        problems = self._ground.problems
+        try:
+            found = await self._get(path, entry, dot)
+        except PathError as error:
+            problems.placing(path, Trouble.PLACING, str(error))
+            found = None
+        finally:
+            self._tasks.pop(digest, None)
+        if found is None:
+            pause = min(RETRY_MAX, max(RETRY_MIN, 2 * self._failed.get(digest, (0.0, 0.0))[1]))
+            self._failed[digest] = (self._ground.clock.monotonic() + pause, pause)
+        else:
+            self._done[digest] = found
+        self._ground.work.set()
+
+    async def _get(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
+        ground = self._ground
+        if not await ground.clock.offload(has_space, ground.setup.root, entry.size):
+            detail = f"{entry.size} bytes would leave less than the reserve free on this disk; free space on it"
+            ground.problems.placing(path, Trouble.NO_SPACE, detail)
+            return None
+        if entry.size <= FETCH_BYTES_MAX:
+            async with self._small:
+                found: bytes | Staged | None = await self._whole(path, entry, dot)
+        else:
+            async with self._large:
+                found = await self._in_blocks(path, entry, dot)
+        if found is None:
+            ground.problems.placing(path, Trouble.NO_CONTENT, NOBODY)
+        return found
+
+    def _candidates(self, dot: Dot) -> list[NodeId]:
+        """Linked peers, the author first, then who says it has placed the change, then the others."""
+        heads = self._ground.heads
+
+        def order(peer: NodeId) -> tuple[bool, bool, NodeId]:
+            told = heads.get(peer)
+            return (peer != node_of(dot[0]), told is None or not covers(told.placed, dot), peer)
+
+        return sorted(self._ground.links.peers(), key=order)
+
+    async def _whole(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | None:
+        for peer in self._candidates(dot):
+            data = await self._range(peer, path, entry, 0, entry.size)
+            if data is not None and len(data) == entry.size and digest_bytes(data) == entry.digest:
+                return data
+        return None
+
+    async def _range(self, peer: NodeId, path: RelPath, entry: Entry, offset: int, length: int) -> bytes | None:
+        def request(number: int) -> FetchRequest:
+            return FetchRequest(self._ground.setup.group, number, path, Digest(entry.digest), offset, length)
+
+        answer = await self._requests.ask(peer, request)
+        return answer.data if isinstance(answer, FetchPart) else None
+
+    async def _in_blocks(self, path: RelPath, entry: Entry, dot: Dot) -> Staged | None:
+        clock = self._ground.clock
+        candidates = self._candidates(dot)
+        assembly = await self._open(path, entry, candidates)
+        if assembly is None:
+            return None
+        try:
+            await clock.offload(self._take_local, assembly, path)
+            while not assembly.is_complete and candidates:
+                candidates = await self._round(assembly, path, entry, candidates)
+            return await clock.offload(assembly.finish) if assembly.is_complete else None
+        finally:
+            assembly.suspend()
+
+    async def _open(self, path: RelPath, entry: Entry, candidates: list[NodeId]) -> Assembly | None:
+        """Begin with a block list from any candidate; the digest proves it."""
+        digest = Digest(entry.digest)
+        clock = self._ground.clock
+        root = self._ground.setup.root
+        known = self._lists.get(digest)
+        if known is not None:
+            return await clock.offload(Assembly.open, root, path, entry, known)
+
+        def request(number: int) -> BlocksRequest:
+            return BlocksRequest(self._ground.setup.group, number, path, digest)
+
+        for peer in candidates:
+            answer = await self._requests.ask(peer, request)
+            if not isinstance(answer, Blocks):
+                continue
+            try:
+                assembly = await clock.offload(Assembly.open, root, path, entry, answer.blocks)
+            except LinkError:
+                continue  # not the list of that content; the next one is asked
+            self._lists.add(digest, answer.blocks)
+            return assembly
+        return None
+
+    def _take_local(self, assembly: Assembly, path: RelPath) -> None:
+        """Blocks that an earlier try, or the file that stands at the path, has already. Runs on a thread."""
+        root = self._ground.setup.root
+        assembly.resume()
+        source = open_local(root, path)
+        if source >= 0:
+            try:
+                assembly.reuse_local(source)
+            finally:
+                root.kernel.close(source)
+
+    async def _round(self, assembly: Assembly, path: RelPath, entry: Entry, candidates: list[NodeId]) -> list[NodeId]:
+        """Fetch what is missing from all candidates side by side; those that proved to have it remain."""
+        ranges = assembly.missing()
+        ranges.reverse()
+        lock = asyncio.Lock()
+        good: set[NodeId] = set()
+        bad: set[NodeId] = set()
+
+        async def work(peer: NodeId) -> None:
+            while ranges and peer not in bad:
+                offset, length = ranges.pop()
+                data = await self._range(peer, path, entry, offset, length)
+                if data is None or not await self._add(assembly, lock, offset, data, length):
+                    bad.add(peer)
+                    ranges.append((offset, length))
+                else:
+                    good.add(peer)
+
+        workers = max(1, FETCH_WINDOW // len(candidates))
+        async with asyncio.TaskGroup() as group:
+            for peer in candidates:
+                for _ in range(workers):
+                    group.create_task(work(peer))
+        return [peer for peer in candidates if peer in good and peer not in bad]
+
+    async def _add(self, assembly: Assembly, lock: asyncio.Lock, offset: int, data: bytes, length: int) -> bool:
+        if len(data) != length:
+            return False
+        async with lock:
+            try:
+                await self._ground.clock.offload(assembly.add, offset, data)
+            except LinkError:
+                return False
+        return True
+
+    async def drop_unused(self) -> None:
+        names = self.forget_unused()
+        if names:
+            await self._ground.clock.offload(remove, self._ground.setup.root, names)

@@ -1,0 +1,81 @@
+"""Heads: tell peers what this node has heard and placed, and answer `wait` from what they tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from everynode.core.vectors import covers, missing_count
+from everynode.errors import LinkError
+from everynode.group.ground import Ground
+from everynode.limits import EXCEPTIONS_MAX, HEADS_DELAY_MS
+from everynode.model.ids import Dot, NodeId
+from everynode.model.message import Heads
+from everynode.model.path import RelPath
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Which nodes have a set of changes on stable storage."""
+
+    nodes: frozenset[NodeId]
+    missing: frozenset[NodeId]
+
+
+class HeadsKeeper:
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self.stuck: dict[RelPath, tuple[Dot, ...]] = {}
+        """Paths that cannot be placed at present, and their dots: exceptions to what is placed."""
+
+    def current(self) -> Heads:
+        ground = self._ground
+        exceptions = [dot for dots in self.stuck.values() for dot in dots]
+        placed = dict(ground.placed)
+        for origin, sequence in exceptions[EXCEPTIONS_MAX:]:
+            # Too many to name: then the vector itself must not cover them.
+            if placed.get(origin, 0) >= sequence:
+                placed[origin] = type(sequence)(sequence - 1)
+        unplaced = ground.index.state.counters.unplaced
+        return Heads(
+            ground.setup.group, dict(ground.index.knowledge), placed, tuple(exceptions[:EXCEPTIONS_MAX]), unplaced
+        )
+
+    def heard(self, peer: NodeId, heads: Heads) -> None:
+        self._ground.heads[peer] = heads
+        self._ground.progressed()
+
+    async def run(self) -> None:
+        """Announce knowledge a moment after it changed, once for many changes."""
+        ground = self._ground
+        while True:
+            await ground.news.wait()
+            await ground.clock.sleep(HEADS_DELAY_MS / 1000)
+            ground.news.clear()
+            heads = self.current()
+            for peer in ground.links.peers():
+                try:
+                    await ground.links.send(peer, heads)
+                except LinkError:
+                    continue
+
+    def behind(self, peer: NodeId) -> int | None:
+        """Changes known here that a peer has not placed; None: it never told."""
+        heads = self._ground.heads.get(peer)
+        if heads is None:
+            return None
+        return missing_count(heads.placed, self._ground.index.knowledge) + len(heads.exceptions)
+
+    def reached(self, dots: list[Dot]) -> Reached:
+        """Which members have all of `dots` placed, as far as they have told."""
+        ground = self._ground
+        members = ground.setup.members()
+        have = {peer for peer in members if self._has(ground.heads.get(peer), dots)}
+        me = ground.setup.node
+        stuck = {dot for path_dots in self.stuck.values() for dot in path_dots}
+        if all(covers(ground.placed, dot) and dot not in stuck for dot in dots):
+            have.add(me)
+        return Reached(frozenset(have), frozenset(members - have))
+
+    @staticmethod
+    def _has(heads: Heads | None, dots: list[Dot]) -> bool:
+        return heads is not None and all(covers(heads.placed, dot) and dot not in heads.exceptions for dot in dots)

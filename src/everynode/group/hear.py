@@ -1,0 +1,83 @@
+"""Hear: one index transaction that takes in what peers say: records into the index, knowledge at checkpoints only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from everynode.core.runs import may_claim
+from everynode.core.shown import in_conflict
+from everynode.core.versions import hear
+from everynode.index.store import Index
+from everynode.model.ids import NodeId
+from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
+from everynode.model.path import RelPath
+from everynode.model.record import Record, Version
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a few messages came to."""
+
+    changed: int = 0
+    gaps: set[NodeId] = field(default_factory=set)
+    """Peers whose batches left a hole: to be asked for a run."""
+    claimed: bool = False
+    ended: set[int] = field(default_factory=set)
+    """Runs that were closed."""
+    conflicts: list[RelPath] = field(default_factory=list)
+    foreign_own: bool = False
+    """Somebody knows changes of this node's present origin that it has not made: the index is old or a copy."""
+    last: WireRecord | None = None
+
+
+def hear_all(index: Index, messages: Iterable[tuple[NodeId, Batch | RunPart | RunEnd]]) -> Heard:
+    """All or nothing, durable when it returns. Runs on the index thread."""
+    heard = Heard()
+    with index.transaction():
+        for peer, message in messages:
+            match message:
+                case Batch():
+                    _hear_records(index, message.records, heard)
+                    if may_claim(index.knowledge, message.origin, message.before):
+                        index.claim_one(message.origin, message.after)
+                        heard.claimed = True
+                    else:
+                        heard.gaps.add(peer)
+                case RunPart():
+                    _hear_records(index, message.records, heard)
+                case RunEnd():
+                    index.claim(message.knows)
+                    index.change_state().cursors[peer] = (message.index, message.arrival)
+                    heard.claimed = True
+                    heard.ended.add(message.run)
+        if heard.ended and not heard.foreign_own:
+            index.change_state().may_change = True
+        if heard.foreign_own:
+            index.begin_new_epoch()
+    return heard
+
+
+def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> None:
+    own = index.origin
+    own_highest = index.knowledge.get(own, 0)
+    knowledge = index.knowledge
+    for wire in records:
+        old = index.get(wire.path)
+        merged = hear(old.version if old is not None else None, wire.version, knowledge)
+        if merged is None:
+            continue
+        for sibling in wire.version.siblings:
+            if sibling.origin == own and sibling.sequence > own_highest:
+                heard.foreign_own = True
+        index.put(Record(wire.path, merged, old.placed if old is not None else None, unplaced=True), old)
+        heard.changed += 1
+        heard.last = wire
+        if old is None or _lives(old.version) != _lives(merged):
+            index.recheck_ancestors(wire.path)
+        if len(merged.siblings) > 1 and in_conflict(merged) and not (old and in_conflict(old.version)):
+            heard.conflicts.append(wire.path)
+
+
+def _lives(version: Version) -> bool:
+    return any(sibling.live for sibling in version.siblings)

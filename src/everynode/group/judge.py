@@ -1,0 +1,147 @@
+"""Judge: one index transaction that turns a batch of looks into changes of this node, or into nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Several
+from dataclasses import dataclass, field
+
+import msgspec
+
+from everynode.core.detect import Change, Known, Nothing, Restamp, detect
+from everynode.group.announce import Announcement
+from everynode.index.store import Index
+from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.ids import Digest
+from everynode.model.message import WireRecord
+from everynode.model.path import ROOT, RelPath, parent_of
+from everynode.model.record import Placed, Record
+from everynode.report.audit import Happening
+from everynode.tree.outcome import Absent, Observation, Present, Unchanged
+
+
+@dataclass(slots=True)
+class Judgement:
+    """What a batch of looks came to."""
+
+    announcements: list[Announcement] = field(default_factory=list)
+    happened: list[tuple[RelPath, Happening]] = field(default_factory=list)
+    again: list[RelPath] = field(default_factory=list)
+    """The record changed while the path was looked at: the look says nothing."""
+    directories_gone: list[RelPath] = field(default_factory=list)
+    directories_new: list[RelPath] = field(default_factory=list)
+    parents: set[RelPath] = field(default_factory=set)
+    """Directories whose content changed, and so their time."""
+    work: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    """A path, the record that its look was compared with, and what was seen."""
+
+    path: RelPath
+    record: Record | None
+    seen: Observation
+    donor: Record | None = None
+    """The record of the path from where it was moved as part of a directory."""
+
+
+def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
+    """All or nothing, durable when it returns. Runs on the index thread."""
+    judgement = Judgement()
+    with index.transaction():
+        for look in looked:
+            _judge_one(index, look, suspect_above, judgement)
+    return judgement
+
+
+def _judge_one(index: Index, look: Looked, suspect_above: int | None, out: Judgement) -> None:
+    seen = look.seen
+    entry: Entry | None = None
+    stamp: Stamp | None = None
+    content: bytes | None = None
+    match seen:
+        case Unchanged():
+            donor = look.donor.placed if look.donor is not None else None
+            if donor is None or donor.entry is None:
+                return
+            entry, stamp = donor.entry, donor.stamp
+        case Present():
+            entry, stamp, content = seen.entry, seen.stamp, seen.content
+        case Absent():
+            pass
+        case _:
+            return
+    record = index.get(look.path)
+    if (record.placed if record else None) != (look.record.placed if look.record else None):
+        out.again.append(look.path)
+        return
+    meaning = detect(record, entry, stamp, index.origin, index.next_sequence())
+    match meaning:
+        case Nothing():
+            return
+        case Restamp(placed):
+            assert record is not None
+            if record.placed != placed:
+                index.set_placed(msgspec.structs.replace(record, placed=placed), record)
+        case Known(placed):
+            assert record is not None
+            _settle(index, record, placed, out)
+        case Change():
+            if _is_suspect(index, record, suspect_above):
+                assert record is not None and record.placed is not None
+                lost = Placed(record.placed.version, entry, stamp, record.placed.shown)
+                index.set_placed(msgspec.structs.replace(record, placed=lost, unplaced=True), record)
+                out.work = True
+                return
+            _change(index, look.path, record, meaning, content, out)
+
+
+def _settle(index: Index, record: Record, placed: Placed, out: Judgement) -> None:
+    """The disk shows a sibling that was heard: done if it is the only one."""
+    only = len(record.version.siblings) == 1
+    index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=not only), record)
+    out.work = out.work or not only
+
+
+def _is_suspect(index: Index, record: Record | None, suspect_above: int | None) -> bool:
+    """After a power cut a change of ours that may never have reached the disk is no user's change.
+
+    See DESIGN, section 5: the recorded version is fetched back, what the disk shows goes to the vault.
+    """
+    if suspect_above is None or record is None or record.placed is None:
+        return False
+    origin, sequence = record.placed.shown
+    return origin == index.origin and sequence > suspect_above
+
+
+def _change(
+    index: Index, path: RelPath, record: Record | None, change: Change, content: bytes | None, out: Judgement
+) -> None:
+    several = len(change.version.siblings) > 1
+    # Other siblings may have to be shown instead, and losers belong in the vault.
+    new = Record(path, change.version, change.placed, unplaced=several)
+    index.put(new, record)
+    index.claim_one(change.sibling.origin, change.sibling.sequence)
+    out.work = out.work or several
+    before = record.placed.entry if record is not None and record.placed is not None else None
+    now = change.placed.entry
+    if (before is None) != (now is None):
+        index.recheck_ancestors(path)
+        out.work = True
+        if (parent := parent_of(path)) != ROOT:
+            out.parents.add(parent)
+    if before is not None and before.kind == Kind.DIRECTORY and (now is None or now.kind != Kind.DIRECTORY):
+        out.directories_gone.append(path)
+    if now is not None and now.kind == Kind.DIRECTORY and (before is None or before.kind != Kind.DIRECTORY):
+        out.directories_new.append(path)
+    out.happened.append((path, _happening(before, now, change)))
+    inline = (Digest(change.sibling.entry.digest), content) if content is not None and now is not None else None
+    out.announcements.append(Announcement(WireRecord(path, change.version), change.sibling.sequence, inline))
+
+
+def _happening(before: Entry | None, now: Entry | None, change: Change) -> Happening:
+    if now is None:
+        return Happening.DELETED
+    if before is None:
+        return Happening.CREATED
+    return Happening.CHANGED if change.sibling.content else Happening.ATTRIBUTES

@@ -1,0 +1,194 @@
+"""The life of a group on this node: start, run, stop; and what the API asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from everynode.config.exclude import Excluder
+from everynode.content.blocks import BlockLists
+from everynode.errors import GroupHalted, LinkError
+from everynode.group.announce import Announcer
+from everynode.group.apply import Applier
+from everynode.group.capture import Capture
+from everynode.group.catchup import CatchUp
+from everynode.group.fetch import Fetcher
+from everynode.group.ground import Ground, GroupSetup
+from everynode.group.heads import HeadsKeeper
+from everynode.group.history import History
+from everynode.group.keeper import Keeper
+from everynode.group.peers import Peers
+from everynode.group.provide import Provider
+from everynode.group.receive import Receiver
+from everynode.group.requests import Requests
+from everynode.group.rules import adapt_to_rules
+from everynode.group.scan import Scanner
+from everynode.group.seams import Links
+from everynode.group.serve import RunServer
+from everynode.group.waiting import Waiter
+from everynode.model.path import ROOT, RelPath
+from everynode.report.status import (
+    ConflictView,
+    GenerationView,
+    GroupStatus,
+    WaitResult,
+)
+from everynode.tree.walk import is_empty
+
+
+class Group:
+    """Made, then `run` once. All methods belong to the event loop's thread."""
+
+    def __init__(self, setup: GroupSetup, links: Links) -> None:
+        ground = self.ground = Ground(setup, links, Excluder(setup.policy.exclude))
+        lists = BlockLists()
+        self._announcer = Announcer(ground)
+        self.capture = Capture(ground, self._announcer)
+        self._scanner = Scanner(ground, self.capture, self._announcer)
+        self._catch_up = CatchUp(ground)
+        self._receiver = Receiver(ground, self._catch_up, self._announcer)
+        self._heads = HeadsKeeper(ground)
+        requests = Requests(ground)
+        self._fetcher = Fetcher(ground, requests, lists)
+        self._applier = Applier(ground, self.capture, self._announcer, self._fetcher, self._heads)
+        self._keeper = Keeper(ground, self._announcer)
+        self._history = History(ground, self._announcer)
+        self._waiter = Waiter(ground, self.capture, self._scanner, self._keeper, self._heads)
+        provider = Provider(ground, lists, lambda path: self.capture.look_soon(path, forced=True))
+        server = RunServer(ground)
+        self.peers = Peers(
+            ground,
+            self._announcer,
+            self._receiver,
+            self._catch_up,
+            self._heads,
+            self._fetcher,
+            requests,
+            provider,
+            server,
+            self._applier,
+        )
+
+    async def run(self) -> None:
+        """Live until cancelled. Raises GroupHalted for a root, StoreError for an index that cannot be trusted."""
+        try:
+            await self._start()
+            async with asyncio.TaskGroup() as group:
+                for task in (
+                    self.capture.run_notices(),
+                    self.capture.run(),
+                    self._scanner.run(),
+                    self._receiver.run(),
+                    self._catch_up.run(),
+                    self._applier.run(),
+                    self._heads.run(),
+                    self._fetcher.run(),
+                    self._keeper.run_sync(),
+                    self._keeper.run_forget(),
+                    self._keeper.run_prune(),
+                    self._keeper.run_vault_notices(self.capture.vault_notices),
+                    self.peers.run(),
+                ):
+                    group.create_task(task)
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from errors
+        finally:
+            self.ground.setup.notices.close()
+
+    async def _start(self) -> None:
+        """Notices first, so that nothing slips between the scan and them."""
+        ground = self.ground
+        setup = ground.setup
+        setup.notices.start()
+        await ground.clock.offload(setup.root.check)
+        ground.root_was_empty = await ground.clock.offload(is_empty, setup.root)
+        await ground.clock.offload_index(self._open_index)
+        await self._keeper.tidy()
+        if ground.index.state.may_change:
+            ground.may_change.set()
+
+    def _open_index(self) -> None:
+        """What the index says of its last life. Runs on the index thread."""
+        ground = self.ground
+        index = ground.index
+        setup = ground.setup
+        alone = setup.members() <= {setup.node}
+        with index.transaction():
+            state = index.change_state()
+            if state.boot and state.boot != setup.boot and not alone:
+                ground.suspect_above = state.synced
+            state.boot = setup.boot
+            if index.fresh and (setup.founder or alone):
+                state.may_change = True
+            adapt_to_rules(index, ground.excluder)
+
+    async def stop(self) -> None:
+        """After `run` has ended: note that nothing was lost."""
+        ground = self.ground
+        index = ground.index
+        try:
+            await self._keeper.sync()
+        except OSError:
+            return  # then the next start must treat it as a power cut
+
+        def note() -> None:
+            with index.transaction():
+                index.change_state().boot = ""
+
+        await ground.clock.offload_index(note)
+
+    # What the API asks.
+
+    def status(self) -> GroupStatus:
+        return self._waiter.status(self._catch_up, self.peers)
+
+    async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult:
+        return await self._waiter.wait(path, nodes, timeout)
+
+    async def hint(self, paths: Sequence[RelPath], renames: Sequence[tuple[RelPath, RelPath]]) -> None:
+        """Applications say what they changed: paths, and (old, new) pairs. Looked at once, believed never."""
+        for path in paths:
+            self.capture.look_soon(path, forced=True)
+            self.capture.scan_wanted.put_nowait(path)
+        for old, new in renames:
+            await self.capture.hint_rename(old, new)
+
+    async def rescan(self) -> None:
+        self.capture.scan_wanted.put_nowait(ROOT)
+        self._applier.retry_all()
+
+    async def conflicts(self) -> list[ConflictView]:
+        return await self._history.conflicts()
+
+    async def conflict_content(self, path: RelPath, dot: str) -> int:
+        return await self._history.conflict_content(path, dot)
+
+    async def resolve(self, path: RelPath, keep: str) -> None:
+        await self._history.resolve(path, keep)
+
+    async def generations(self, path: RelPath) -> list[GenerationView]:
+        return await self._history.generations(path)
+
+    async def generation_content(self, path: RelPath, name: str) -> int:
+        return await self._history.generation_content(path, name)
+
+    async def restore(self, path: RelPath, name: str | None) -> None:
+        await self._history.restore(path, name)
+
+
+def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The error to report: a halt before all others, else the first."""
+    flat: list[BaseException] = []
+
+    def collect(error: BaseException) -> None:
+        if isinstance(error, BaseExceptionGroup):
+            for inner in error.exceptions:
+                collect(inner)
+        else:
+            flat.append(error)
+
+    collect(errors)
+    return next((error for error in flat if isinstance(error, GroupHalted)), flat[0])
+
+
+__all__ = ["Group", "GroupSetup", "LinkError"]

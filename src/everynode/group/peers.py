@@ -1,0 +1,159 @@
+"""Peers: what a group does when links open and close, and where each message goes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import assert_never
+
+from everynode.errors import LinkError
+from everynode.group.announce import Announcer
+from everynode.group.apply import Applier
+from everynode.group.catchup import CatchUp
+from everynode.group.fetch import Fetcher
+from everynode.group.ground import Ground
+from everynode.group.heads import HeadsKeeper
+from everynode.group.provide import Provider
+from everynode.group.receive import Receiver
+from everynode.group.requests import Requests
+from everynode.group.serve import RunServer
+from everynode.model.ids import NodeId
+from everynode.model.message import (
+    Batch,
+    Blocks,
+    BlocksRequest,
+    FetchPart,
+    FetchRequest,
+    Gone,
+    GroupBye,
+    GroupHello,
+    GroupMessage,
+    Heads,
+    RunCredit,
+    RunEnd,
+    RunPart,
+    RunRequest,
+)
+
+
+class Peers:
+    """Implements `seams.LinkEvents`. Handlers return at once: what takes long is queued for a task."""
+
+    def __init__(
+        self,
+        ground: Ground,
+        announcer: Announcer,
+        receiver: Receiver,
+        catch_up: CatchUp,
+        heads: HeadsKeeper,
+        fetcher: Fetcher,
+        requests: Requests,
+        provider: Provider,
+        server: RunServer,
+        applier: Applier,
+    ) -> None:
+        self._ground = ground
+        self._announcer = announcer
+        self._receiver = receiver
+        self._catch_up = catch_up
+        self._heads = heads
+        self._fetcher = fetcher
+        self._requests = requests
+        self._provider = provider
+        self._server = server
+        self._applier = applier
+        self._tasks: dict[NodeId, list[asyncio.Task[None]]] = {}
+        self._group: asyncio.TaskGroup | None = None
+        self._early: list[NodeId] = []
+
+    async def run(self) -> None:
+        """The tasks that serve single peers live in here."""
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            for peer in self._early:
+                await self.opened(peer)
+            self._early.clear()
+            await asyncio.Event().wait()
+
+    def open_peers(self) -> frozenset[NodeId]:
+        return frozenset(self._tasks)
+
+    async def opened(self, peer: NodeId) -> None:
+        if self._group is None:
+            self._early.append(peer)
+            return
+        if peer in self._tasks:
+            await self.closed(peer)
+        ground = self._ground
+        self._announcer.open(peer)
+        self._tasks[peer] = [
+            self._group.create_task(task)
+            for task in (
+                self._announcer.run_peer(peer),
+                self._server.run_peer(peer),
+                self._provider.run_peer(peer),
+            )
+        ]
+        state = ground.index.state
+        hello = GroupHello(
+            ground.setup.group, ground.index.origin, ground.index.life, dict(state.knowledge), dict(state.forgotten)
+        )
+        try:
+            await ground.links.send(peer, hello)
+            await ground.links.send(peer, self._heads.current())
+        except LinkError:
+            return  # closed() follows
+        self._fetcher.hope()
+
+    async def closed(self, peer: NodeId) -> None:
+        if peer in self._early:
+            self._early.remove(peer)
+        for task in self._tasks.pop(peer, []):
+            task.cancel()
+        self._announcer.close(peer)
+        self._server.close(peer)
+        self._provider.close(peer)
+        self._requests.closed(peer)
+        self._catch_up.closed(peer)
+        self._ground.progressed()
+
+    async def received(self, peer: NodeId, message: GroupMessage) -> None:
+        if peer not in self._tasks:
+            return
+        match message:
+            case GroupHello():
+                await self._hello(peer, message)
+            case Heads():
+                placed_more = peer not in self._ground.heads or self._ground.heads[peer].placed != message.placed
+                self._heads.heard(peer, message)
+                self._catch_up.heads(peer, message.heard)
+                if placed_more:
+                    self._fetcher.hope()
+            case Batch() | RunPart() | RunEnd():
+                self._receiver.take(peer, message)
+            case RunRequest():
+                self._server.request(peer, message)
+            case RunCredit():
+                self._server.credit(peer, message)
+            case BlocksRequest() | FetchRequest():
+                self._provider.request(peer, message)
+            case Blocks() | FetchPart() | Gone():
+                self._requests.answered(peer, message)
+            case GroupBye():
+                await self.closed(peer)
+            case _:
+                assert_never(message)
+
+    async def _hello(self, peer: NodeId, hello: GroupHello) -> None:
+        ground = self._ground
+        index = ground.index
+        if hello.heard.get(index.origin, 0) > index.knowledge.get(index.origin, 0):
+            # Changes of ours that we do not know: this index is a restored backup or a clone.
+            ground.may_change.clear()
+            await ground.clock.offload_index(self._begin_epoch)
+            self._announcer.begin_epoch()
+        self._catch_up.hello(peer, hello)
+
+    def _begin_epoch(self) -> None:
+        """Runs on the index thread."""
+        with self._ground.index.transaction():
+            self._ground.index.begin_new_epoch()

@@ -1,0 +1,177 @@
+"""Placing a batch on a thread: stage, make durable, place, times, sync; what became of each is told in one answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from everynode.core.plan import Step, Target
+from everynode.core.shown import bare_directory
+from everynode.errors import GroupHalted
+from everynode.group.gather import Job, Loser, Source
+from everynode.index.vault_catalogue import Kept
+from everynode.model.entry import Entry, Kind
+from everynode.model.path import ROOT, RelPath, parent_of
+from everynode.model.problem import Trouble
+from everynode.tree.attributes import set_directory_times
+from everynode.tree.outcome import NotPut, PlaceOutcome, Put, Refusal, Staged
+from everynode.tree.place import MovedFrom, PlaceItem, place
+from everynode.tree.root import Root
+from everynode.tree.stage import StageItem, stage
+from everynode.tree.sync import make_durable, sync_paths
+from everynode.tree.vault import has_space, remove, restore_from
+from everynode.tree.vaulted import entry_in_vault
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of one job."""
+
+    job: Job
+    outcome: PlaceOutcome
+    vaulted_entry: Entry | None = None
+    """Of what was swapped out against expectation."""
+    losers: list[Kept] = field(default_factory=list)
+    """Losing contents that are in the vault now."""
+
+
+def place_batch(
+    root: Root, jobs: list[Job], orphans: Iterable[RelPath], directory_times: dict[RelPath, int], now_ns: int
+) -> list[Done]:
+    """Durable when it returns. Runs on a thread. Raises GroupHalted or OSError when nothing may be believed."""
+    if any(job.target.step is Step.REMOVE for job in jobs):
+        root.check()
+    done = {job.target.record.path: Done(job, Put(job.target.record.path, None, None)) for job in jobs}
+    staged = _stage_all(root, jobs, done, now_ns)
+    make_durable(root, [item.name for item in staged])
+    items = _in_order(jobs, done, staged_of(staged, jobs, done))
+    bare = [PlaceItem(path, bare_directory(_MODEL)) for path in sorted(orphans)]
+    outcomes = place(root, [*bare, *items])[len(bare) :]
+    unused: list[bytes] = []
+    changed: set[RelPath] = set()
+    for item, outcome in zip(items, outcomes, strict=True):
+        done[item.path].outcome = outcome
+        if type(outcome) is Put:
+            changed.add(parent_of(item.path))
+            if item.entry is not None and item.staged is None and item.moved_from is None:
+                changed.add(item.path)
+            if outcome.swapped_other and outcome.vaulted:
+                done[item.path].vaulted_entry = entry_in_vault(root, outcome.vaulted)
+        elif item.staged is not None:
+            unused.append(item.staged.name)
+    remove(root, unused)
+    set_times(root, jobs, changed, directory_times)
+    if items or staged:
+        sync_paths(root, changed)
+    return list(done.values())
+
+
+_MODEL = Entry(Kind.DIRECTORY, 0o755, 0, 0, 0)
+
+
+def _stage_all(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_ns: int) -> list[Staged]:
+    """Stage contents of targets and losers; the outcome of what failed is set, losers are noted."""
+    contents = [job for job in jobs if job.target.step is Step.CONTENT and type(job.source) is not MovedFrom]
+    losers = [loser for job in jobs for loser in job.losers]
+    size = sum(e.size for e in _entries(contents)) + sum(loser.sibling.entry.size for loser in losers)
+    all_staged: list[Staged] = []
+    if (contents or losers) and not has_space(root, size, len(contents) + len(losers)):
+        for job in [*contents, *(job for job in jobs if job.losers)]:
+            path = job.target.record.path
+            done[path].outcome = NotPut(path, Refusal.ERROR, Trouble.NO_SPACE, NO_SPACE)
+        return all_staged
+    wanted = [
+        (job.target.record.path, entry, job.source) for job, entry in zip(contents, _entries(contents), strict=True)
+    ]
+    for job, result in zip(contents, _stage_each(root, wanted), strict=True):
+        if isinstance(result, NotPut):
+            done[job.target.record.path].outcome = result
+        else:
+            job.source = result
+            all_staged.append(result)
+    results = _stage_each(root, [(loser.path, loser.sibling.entry, loser.source) for loser in losers])
+    for loser, result in zip(losers, results, strict=True):
+        if isinstance(result, NotPut):
+            done[loser.path].outcome = result
+        else:
+            all_staged.append(result)
+            done[loser.path].losers.append(_kept_loser(loser, result, now_ns))
+    return all_staged
+
+
+NO_SPACE = "the disk is full up to its reserve; free space on it, then it goes on by itself"
+
+
+def _kept_loser(loser: Loser, staged: Staged, now_ns: int) -> Kept:
+    return Kept(staged.name, loser.path, loser.sibling.entry, now_ns, "loser")
+
+
+def _entries(jobs: list[Job]) -> list[Entry]:
+    return [job.target.entry for job in jobs if job.target.entry is not None]
+
+
+def _stage_each(root: Root, wanted: list[tuple[RelPath, Entry, Source | None]]) -> list[Staged | NotPut]:
+    """In one call for what is in memory; copies out of the vault one by one."""
+    results: list[Staged | NotPut | None] = [None] * len(wanted)
+    items: list[StageItem] = []
+    positions: list[int] = []
+    for position, (path, entry, source) in enumerate(wanted):
+        if type(source) is Staged:
+            results[position] = source
+        elif type(source) is Kept:
+            results[position] = restore_from(root, source.name, path, entry)
+        else:
+            items.append(StageItem(path, entry, source if type(source) is bytes else None))
+            positions.append(position)
+    for position, result in zip(positions, stage(root, items), strict=True):
+        results[position] = result
+    return [result for result in results if result is not None]
+
+
+def staged_of(staged: list[Staged], jobs: list[Job], done: dict[RelPath, Done]) -> dict[RelPath, Staged]:
+    """Staged objects by the path that they are for."""
+    fresh = {item.name for item in staged}
+    return {
+        job.target.record.path: job.source
+        for job in jobs
+        if type(job.source) is Staged and job.source.name in fresh and type(done[job.target.record.path].outcome) is Put
+    }
+
+
+def _in_order(jobs: list[Job], done: dict[RelPath, Done], staged: dict[RelPath, Staged]) -> list[PlaceItem]:
+    """Directories from the top down, contents, attributes, deletions last and bottom-up."""
+    ready = [job for job in jobs if type(done[job.target.record.path].outcome) is Put]
+    by_step: dict[Step, list[Job]] = {step: [] for step in Step}
+    for job in ready:
+        by_step[job.target.step].append(job)
+    directories = sorted(by_step[Step.DIRECTORY], key=lambda job: job.target.record.path)
+    removals = sorted(by_step[Step.REMOVE], key=lambda job: job.target.record.path, reverse=True)
+    order = [*directories, *by_step[Step.CONTENT], *by_step[Step.ATTRIBUTES], *removals]
+    return [_item(job, staged.get(job.target.record.path)) for job in order]
+
+
+def _item(job: Job, staged: Staged | None) -> PlaceItem:
+    target: Target = job.target
+    placed = target.record.placed
+    return PlaceItem(
+        target.record.path,
+        target.entry,
+        staged=staged,
+        expected=placed.stamp if placed is not None else None,
+        expected_entry=placed.entry if placed is not None else None,
+        moved_from=job.source if type(job.source) is MovedFrom else None,
+    )
+
+
+def set_times(root: Root, jobs: list[Job], changed: set[RelPath], directory_times: dict[RelPath, int]) -> None:
+    """Directories show their recorded times again after their contents changed."""
+    times = {path: directory_times[path] for path in changed if path != ROOT and path in directory_times}
+    for job in jobs:
+        entry = job.target.entry
+        if entry is not None and entry.kind == Kind.DIRECTORY and job.target.step is not Step.NOTHING:
+            times[job.target.record.path] = entry.mtime_ns
+    if times:
+        set_directory_times(root, list(times.items()))
+
+
+__all__ = ["Done", "GroupHalted", "place_batch"]

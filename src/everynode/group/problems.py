@@ -1,0 +1,60 @@
+"""Problems of a group: trouble with single paths, kept as data until it is solved."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from everynode.model.path import RelPath
+from everynode.model.problem import Problem, Trouble
+from everynode.report.audit import Happening
+
+if TYPE_CHECKING:
+    from everynode.group.ground import GroupSetup
+
+
+class Problems:
+    """One problem per path and side: looking at it, or placing it."""
+
+    def __init__(self, setup: GroupSetup) -> None:
+        self._setup = setup
+        self._looking: dict[RelPath, Problem] = {}
+        self._placing: dict[RelPath, Problem] = {}
+
+    def looking(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
+        self._add(self._looking, path, trouble, detail, blocks)
+
+    def placing(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
+        self._add(self._placing, path, trouble, detail, blocks)
+
+    def looked(self, path: RelPath) -> None:
+        self._solve(self._looking, path)
+
+    def placed(self, path: RelPath) -> None:
+        self._solve(self._placing, path)
+
+    def _add(self, side: dict[RelPath, Problem], path: RelPath, trouble: Trouble, detail: str, blocks: bool) -> None:
+        old = side.get(path)
+        if old is not None and old.trouble == trouble:
+            return
+        since = self._setup.clock.now_ns() / 1e9
+        side[path] = Problem(path, trouble, detail, since, blocks)
+        self._setup.journal.add(self._setup.name, path, Happening.PROBLEM, detail=f"{trouble}: {detail}")
+
+    def _solve(self, side: dict[RelPath, Problem], path: RelPath) -> None:
+        if side and side.pop(path, None) is not None:
+            self._setup.journal.add(self._setup.name, path, Happening.SOLVED)
+
+    def all(self) -> list[Problem]:
+        return [*self._looking.values(), *self._placing.values()]
+
+    def __len__(self) -> int:
+        return len(self._looking) + len(self._placing)
+
+    def blocking(self) -> int:
+        return sum(problem.blocks for problem in self.all())
+
+    def unsupported(self) -> int:
+        return sum(problem.trouble is Trouble.UNSUPPORTED for problem in self._looking.values())
+
+    def paths_looking(self) -> list[RelPath]:
+        return list(self._looking)

@@ -1,0 +1,136 @@
+"""Provide: answer peers' requests for contents and block lists, from tree or vault, one after another per peer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Callable
+
+import msgspec
+
+from everynode.content.blocks import BlockLists
+from everynode.content.source import block_list, read_range, read_vaulted, vaulted_block_list
+from everynode.errors import LinkError
+from everynode.group.ground import Ground
+from everynode.limits import BLOCK_BYTES, FETCH_PENDING_MAX
+from everynode.model.entry import Stamp
+from everynode.model.ids import Digest, NodeId
+from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
+from everynode.model.path import RelPath
+from everynode.tree.leaf import stamp_of
+
+LOCATIONS_MAX = 64
+"""Contents whose place is remembered between the requests for their parts."""
+
+
+class Location(msgspec.Struct, frozen=True):
+    """Where a content lies: at a path of the tree, or under a name in the vault."""
+
+    path: RelPath | None
+    name: bytes
+    stamp: Stamp
+    size: int
+
+
+class Provider:
+    def __init__(self, ground: Ground, lists: BlockLists, doubt: Callable[[RelPath], None]) -> None:
+        """`doubt(path)`: the file there is not what the index says; it wants looking at."""
+        self._ground = ground
+        self._lists = lists
+        self._doubt = doubt
+        self._queues: dict[NodeId, deque[BlocksRequest | FetchRequest]] = {}
+        self._wake: dict[NodeId, asyncio.Event] = {}
+        self._locations: OrderedDict[tuple[RelPath, Digest], Location] = OrderedDict()
+
+    def request(self, peer: NodeId, request: BlocksRequest | FetchRequest) -> None:
+        """Queue a request. A peer that asks for more than it may is not answered: its requests time out."""
+        queue = self._queues.setdefault(peer, deque())
+        if len(queue) < FETCH_PENDING_MAX:
+            queue.append(request)
+            self._wake.setdefault(peer, asyncio.Event()).set()
+
+    def close(self, peer: NodeId) -> None:
+        self._queues.pop(peer, None)
+
+    async def run_peer(self, peer: NodeId) -> None:
+        wake = self._wake.setdefault(peer, asyncio.Event())
+        while True:
+            queue = self._queues.get(peer)
+            if not queue:
+                wake.clear()
+                await wake.wait()
+                continue
+            try:
+                await self._answer(peer, queue.popleft())
+            except LinkError:
+                return
+
+    async def _answer(self, peer: NodeId, request: BlocksRequest | FetchRequest) -> None:
+        answer: Blocks | FetchPart | None = None
+        for _ in range(2):  # a remembered place may be out of date once
+            location = await self._locate(request.path, request.digest)
+            if location is None:
+                break
+            if isinstance(request, BlocksRequest):
+                answer = await self._blocks(request, location)
+            else:
+                data = await self._ground.clock.offload(self._read, location, request.offset, request.length)
+                answer = None if data is None else FetchPart(request.group, request.request, data)
+            if answer is not None:
+                break
+            self._locations.pop((request.path, request.digest), None)
+            if location.path is not None:
+                self._doubt(location.path)
+        await self._ground.links.send(peer, answer or Gone(request.group, request.request))
+
+    async def _locate(self, path: RelPath, digest: Digest) -> Location | None:
+        key = (path, digest)
+        location = self._locations.get(key)
+        if location is None:
+            location = await self._ground.clock.offload_index(self._find, path, digest)
+            if location is None:
+                return None
+            self._locations[key] = location
+            while len(self._locations) > LOCATIONS_MAX:
+                self._locations.popitem(last=False)
+        return location
+
+    def _find(self, path: RelPath, digest: Digest) -> Location | None:
+        """Runs on the index thread."""
+        index = self._ground.index
+        record = index.get(path)
+        placed = record.placed if record is not None else None
+        if placed is not None and placed.entry is not None and placed.stamp and placed.entry.digest == digest:
+            return Location(path, b"", placed.stamp, placed.entry.size)
+        root = self._ground.setup.root
+        for kept in index.vault.of_digest(digest):
+            try:
+                stamp = stamp_of(root.kernel.stat_at(root.vault_fd, kept.name))
+            except OSError:
+                continue
+            return Location(None, kept.name, stamp, kept.entry.size)
+        return None
+
+    def _read(self, location: Location, offset: int, length: int) -> bytes | None:
+        """Runs on a thread."""
+        root = self._ground.setup.root
+        if location.path is not None:
+            return read_range(root, location.path, location.stamp, offset, length)
+        return read_vaulted(root, location.name, location.stamp, offset, length)
+
+    async def _blocks(self, request: BlocksRequest, location: Location) -> Blocks | None:
+        blocks = self._lists.get(request.digest)
+        if blocks is None:
+            blocks = await self._ground.clock.offload(self._hash, location, request.digest)
+            if blocks is None:
+                return None
+            if location.size > BLOCK_BYTES:
+                self._lists.add(request.digest, blocks)
+        return Blocks(request.group, request.request, blocks)
+
+    def _hash(self, location: Location, digest: Digest) -> bytes | None:
+        """Runs on a thread."""
+        root = self._ground.setup.root
+        if location.path is not None:
+            return block_list(root, location.path, location.stamp, digest, location.size)
+        return vaulted_block_list(root, location.name, location.stamp, digest, location.size)

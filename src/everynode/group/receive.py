@@ -1,0 +1,104 @@
+"""Receive: what peers send goes into the index in the order in which it came, several messages a transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from everynode.errors import LinkError
+from everynode.group.announce import Announcer
+from everynode.group.catchup import CatchUp
+from everynode.group.ground import Ground
+from everynode.group.hear import Heard, hear_all
+from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX
+from everynode.model.ids import NodeId
+from everynode.model.message import Batch, RunCredit, RunEnd, RunPart
+from everynode.report.audit import Happening
+
+Inbound = Batch | RunPart | RunEnd
+
+
+class Receiver:
+    """A bounded queue of what was received, and the task that hears it."""
+
+    def __init__(self, ground: Ground, catch_up: CatchUp, announcer: Announcer) -> None:
+        self._ground = ground
+        self._catch_up = catch_up
+        self._announcer = announcer
+        self._queue: deque[tuple[NodeId, Inbound, int]] = deque()
+        self._queued_bytes = 0
+        self._wake = asyncio.Event()
+
+    def take(self, peer: NodeId, message: Inbound) -> None:
+        """Queue a message. A live batch that finds the queue full is dropped: the run that follows brings it again."""
+        size = _weight(message)
+        if isinstance(message, Batch) and self._queued_bytes + size > INBOUND_BYTES_MAX:
+            self._catch_up.want(peer)
+            return
+        if not isinstance(message, Batch) and not self._catch_up.expects(peer, message.run):
+            return  # of a run that was given up
+        self._queue.append((peer, message, size))
+        self._queued_bytes += size
+        self._wake.set()
+
+    async def run(self) -> None:
+        ground = self._ground
+        while True:
+            while not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+            taken = self._take_some()
+            for _, message in taken:
+                if not isinstance(message, RunEnd):
+                    ground.inline.add(message.contents)
+            heard = await ground.clock.offload_index(hear_all, ground.index, taken)
+            self._after(heard)
+            for peer, message in taken:
+                if not isinstance(message, Batch):
+                    self._catch_up.heard(peer, message)
+                if isinstance(message, RunPart):
+                    await self._credit(peer, message.run)
+
+    def _take_some(self) -> list[tuple[NodeId, Inbound]]:
+        taken: list[tuple[NodeId, Inbound]] = []
+        records = 0
+        while self._queue and records < BATCH_RECORDS:
+            peer, message, size = self._queue.popleft()
+            self._queued_bytes -= size
+            taken.append((peer, message))
+            if not isinstance(message, RunEnd):
+                records += len(message.records)
+        return taken
+
+    def _after(self, heard: Heard) -> None:
+        ground = self._ground
+        if heard.foreign_own:
+            ground.may_change.clear()
+            self._announcer.begin_epoch()
+        elif ground.index.state.may_change:
+            ground.may_change.set()
+        for peer in heard.gaps:
+            self._catch_up.want(peer)
+        if heard.changed:
+            ground.work.set()
+        if heard.changed or heard.claimed:
+            ground.news.set()
+            ground.progressed()
+        for path in heard.conflicts:
+            ground.setup.journal.add(ground.setup.name, path, Happening.CONFLICT)
+
+    async def _credit(self, peer: NodeId, run: int) -> None:
+        """Ask for one more part of a run, once placing has kept up."""
+        ground = self._ground
+        while ground.index.state.counters.unplaced > BACKLOG_MAX and ground.placing_now:
+            await ground.wait_progress()
+        try:
+            await ground.links.send(peer, RunCredit(ground.setup.group, run))
+        except LinkError:
+            pass  # the run ends with its link
+
+
+def _weight(message: Inbound) -> int:
+    if isinstance(message, RunEnd):
+        return 0
+    return 200 * len(message.records) + sum(map(len, message.contents.values()))

@@ -1,0 +1,161 @@
+"""Scan: look at everything below a directory, beside live operation; what stands there is compared with the index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from everynode.group.announce import Announcer
+from everynode.group.capture import Capture, Look
+from everynode.group.ground import Ground
+from everynode.limits import SCAN_BATCH, SCAN_WAIT
+from everynode.model.path import ROOT, RelPath, is_below
+from everynode.model.problem import Trouble
+from everynode.tree.walk import WalkItem, walk
+
+
+class Seen:
+    """Which rows of the index a scan has met: one bit per arrival, so memory does not grow with paths."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, arrival: int) -> None:
+        position = arrival >> 3
+        if position >= len(self._bits):
+            self._bits.extend(bytes(position + 4096 - len(self._bits)))
+        self._bits[position] |= 1 << (arrival & 7)
+
+    def __contains__(self, arrival: int) -> bool:
+        position = arrival >> 3
+        return position < len(self._bits) and bool(self._bits[position] & (1 << (arrival & 7)))
+
+
+@dataclass(slots=True)
+class Progress:
+    seen: int = 0
+    expected: int = 0
+    special: int = 0
+
+
+class Scanner:
+    """One scan at a time; further wishes wait in capture's queue."""
+
+    def __init__(self, ground: Ground, capture: Capture, announcer: Announcer) -> None:
+        self._ground = ground
+        self._capture = capture
+        self._announcer = announcer
+        self.progress: Progress | None = None
+        self.special_files = 0
+
+    async def run(self) -> None:
+        """The first scan, then whatever is asked for."""
+        await self._ground.may_change.wait()
+        await self.scan(ROOT)
+        # What a power cut took was found now; from here on what differs was done by somebody.
+        self._ground.suspect_above = None
+        self._ground.scanned.set()
+        self._ground.work.set()
+        self._ground.progressed()
+        while True:
+            directory = await self._capture.scan_wanted.get()
+            wanted = {directory}
+            while not self._capture.scan_wanted.empty():
+                wanted.add(self._capture.scan_wanted.get_nowait())
+            for each in sorted(wanted):
+                if not any(other == ROOT or is_below(each, other) for other in wanted if other != each):
+                    await self.scan(each)
+            self._ground.progressed()
+
+    async def scan(self, start: RelPath) -> None:
+        """Look at every path at or below `start` that differs from what was placed.
+
+        Raises GroupHalted when the root is not what it was.
+        """
+        ground = self._ground
+        self.progress = Progress(expected=ground.index.state.counters.records if start == ROOT else 0)
+        began_at = ground.index.state.arrival
+        seen = Seen()
+        unproved: list[RelPath] = []
+        batches = walk(ground.setup.root, start, skip=ground.excluder.excluded)
+        try:
+            while (batch := await ground.clock.offload(_next_batch, batches)) is not None:
+                await self._compare(batch, seen, unproved)
+            await self._find_missing(start, began_at, seen, unproved)
+        finally:
+            if start == ROOT:
+                self.special_files = self.progress.special
+            self.progress = None
+
+    async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> None:
+        ground = self._ground
+        assert self.progress is not None
+        self.progress.seen += len(batch)
+        paths: list[WalkItem] = []
+        for item in batch:
+            if item.trouble is not None:
+                unproved.append(item.path)
+                blocks = item.trouble.trouble is not Trouble.UNSUPPORTED
+                ground.problems.looking(item.path, item.trouble.trouble, item.trouble.detail, blocks=blocks)
+            elif item.kind is None:
+                self.progress.special += 1
+                paths.append(item)
+            else:
+                paths.append(item)
+        wanted = await ground.clock.offload_index(self._differing, paths, seen)
+        await self._look(wanted)
+
+    def _differing(self, items: list[WalkItem], seen: Seen) -> list[RelPath]:
+        """Paths whose stamp is not the one recorded. Runs on the index thread."""
+        wanted: list[RelPath] = []
+        get = self._ground.index.get
+        for item in items:
+            record = get(item.path)
+            if record is not None:
+                seen.add(record.arrival)
+                placed = record.placed
+                stamp = placed.stamp if placed is not None else None
+                if stamp is not None and item.stamp is not None and stamp.matches(item.stamp):
+                    continue
+            wanted.append(item.path)
+        return wanted
+
+    async def _find_missing(self, start: RelPath, began_at: int, seen: Seen, unproved: list[RelPath]) -> None:
+        """Look at what is recorded as placed and was not met: children before their directories."""
+        ground = self._ground
+        after = b""
+        while found := await ground.clock.offload_index(self._missing_after, start, after, began_at, seen):
+            after, paths = found
+            paths = [p for p in paths if not any(u == ROOT or is_below(p, u) for u in unproved)]
+            await self._look(sorted(paths, reverse=True))
+
+    def _missing_after(
+        self, start: RelPath, after: bytes, began_at: int, seen: Seen
+    ) -> tuple[bytes, list[RelPath]] | None:
+        """Runs on the index thread."""
+        rows = self._ground.index.below(start, after, SCAN_BATCH)
+        if not rows:
+            return None
+        missing = [
+            r.path
+            for r in rows
+            if r.placed is not None and r.placed.entry is not None and r.arrival <= began_at and r.arrival not in seen
+        ]
+        return rows[-1].path, missing
+
+    async def _look(self, paths: list[RelPath]) -> None:
+        clock = self._ground.clock
+        now = clock.monotonic()
+        claims = self._ground.claims
+        free = {path: Look(now) for path in paths if path not in claims}
+        for path in paths:
+            if path not in free:
+                self._capture.look_soon(path)
+        if free:
+            await self._capture.look(free)
+            await self._announcer.wait_room(clock.monotonic() + SCAN_WAIT)
+
+
+def _next_batch(batches: Iterator[list[WalkItem]]) -> list[WalkItem] | None:
+    """Runs on a thread."""
+    return next(batches, None)

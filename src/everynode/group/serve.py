@@ -1,0 +1,127 @@
+"""Serve: answer the runs that peers ask for: records by arrival, small contents beside them, then a checkpoint."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from everynode.content.small import Wanted, read_small
+from everynode.core.runs import wanted
+from everynode.errors import LinkError
+from everynode.group.ground import Ground
+from everynode.limits import BATCH_BYTES, BATCH_RECORDS, INLINE_BYTES_MAX, RUN_STALL, RUN_WINDOW
+from everynode.model.entry import Kind
+from everynode.model.ids import Digest, NodeId
+from everynode.model.message import RunCredit, RunEnd, RunPart, RunRequest, WireRecord
+from everynode.model.record import Record, Vector
+
+
+@dataclass(slots=True)
+class _Run:
+    request: RunRequest
+    credit: asyncio.Semaphore
+
+
+class RunServer:
+    """At most one run per peer: a new request ends the old one."""
+
+    def __init__(self, ground: Ground) -> None:
+        self._ground = ground
+        self._runs: dict[NodeId, _Run] = {}
+        self._wake: dict[NodeId, asyncio.Event] = {}
+
+    def request(self, peer: NodeId, request: RunRequest) -> None:
+        self._runs[peer] = _Run(request, asyncio.Semaphore(RUN_WINDOW))
+        self._event(peer).set()
+
+    def credit(self, peer: NodeId, credit: RunCredit) -> None:
+        run = self._runs.get(peer)
+        if run is not None and run.request.run == credit.run:
+            run.credit.release()
+
+    def close(self, peer: NodeId) -> None:
+        self._runs.pop(peer, None)
+
+    def _event(self, peer: NodeId) -> asyncio.Event:
+        return self._wake.setdefault(peer, asyncio.Event())
+
+    async def run_peer(self, peer: NodeId) -> None:
+        """Serve one peer until its link closes."""
+        wake = self._event(peer)
+        while True:
+            run = self._runs.get(peer)
+            if run is None:
+                wake.clear()
+                await wake.wait()
+                continue
+            try:
+                await self._serve(peer, run)
+            except LinkError:
+                return
+            if self._runs.get(peer) is run:
+                del self._runs[peer]
+
+    async def _serve(self, peer: NodeId, run: _Run) -> None:
+        ground = self._ground
+        request = run.request
+        cursor = request.since if request.index == ground.index.life else 0
+        while self._runs.get(peer) is run:
+            try:
+                async with asyncio.timeout(RUN_STALL):
+                    await run.credit.acquire()
+            except TimeoutError:
+                return  # it asks again when it wants more
+            part = await ground.clock.offload_index(self._next_part, cursor, request)
+            if type(part) is RunEnd:
+                await ground.links.send(peer, part)
+                return
+            assert type(part) is _Part
+            cursor = part.cursor
+            contents = await ground.clock.offload(read_small, ground.setup.root, part.small) if part.small else {}
+            await ground.links.send(peer, RunPart(request.group, request.run, part.records, contents))
+
+    def _next_part(self, cursor: int, request: RunRequest) -> _Part | RunEnd:
+        """Runs on the index thread: the vector of the end is read in the same breath that finds nothing left."""
+        index = self._ground.index
+        records: list[WireRecord] = []
+        small: list[Wanted] = []
+        size = 0
+        while len(records) < BATCH_RECORDS and size < BATCH_BYTES:
+            rows = index.since(cursor, BATCH_RECORDS)
+            if not rows:
+                if records:
+                    break
+                return RunEnd(request.group, request.run, dict(index.knowledge), index.life, index.state.arrival)
+            for record in rows:
+                cursor = record.arrival
+                if wanted(record.version, request.knows):
+                    records.append(WireRecord(record.path, record.version))
+                    size += 200 * len(record.version.siblings) + len(record.path)
+                    if request.contents and (item := _small(record, request.knows)) is not None:
+                        small.append(item)
+                        size += item.size
+                    if len(records) >= BATCH_RECORDS or size >= BATCH_BYTES:
+                        break
+        return _Part(tuple(records), small, cursor)
+
+
+@dataclass(slots=True)
+class _Part:
+    records: tuple[WireRecord, ...]
+    small: list[Wanted]
+    cursor: int
+
+
+def _small(record: Record, knows: Vector) -> Wanted | None:
+    """The content to send along: that of a small file whose new sibling stands on this disk."""
+    placed = record.placed
+    if placed is None or placed.entry is None or placed.stamp is None or placed.entry.kind != Kind.FILE:
+        return None
+    entry = placed.entry
+    if entry.size > INLINE_BYTES_MAX:
+        return None
+    for sibling in record.version.siblings:
+        news = knows.get(sibling.origin, 0) < sibling.sequence
+        if news and sibling.live and sibling.content and sibling.entry.digest == entry.digest:
+            return Wanted(record.path, placed.stamp, Digest(entry.digest), entry.size)
+    return None

@@ -1,0 +1,129 @@
+"""Waiting: answer `wait` and `status` from what the parts of a group know."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from everynode.group.capture import Capture
+from everynode.group.catchup import CatchUp
+from everynode.group.ground import Ground
+from everynode.group.heads import HeadsKeeper
+from everynode.group.keeper import Keeper
+from everynode.group.scan import Scanner
+from everynode.limits import PROBLEMS_SHOWN_MAX
+from everynode.model.ids import Dot, NodeId, show_node
+from everynode.model.path import ROOT, RelPath, show_path
+from everynode.report.status import (
+    GroupPeer,
+    GroupStatus,
+    NotCarried,
+    ScanProgress,
+    WaitResult,
+    problem_view,
+)
+
+if TYPE_CHECKING:
+    from everynode.group.peers import Peers
+
+
+class Waiter:
+    def __init__(self, ground: Ground, capture: Capture, scanner: Scanner, keeper: Keeper, heads: HeadsKeeper) -> None:
+        self._ground = ground
+        self._capture = capture
+        self._scanner = scanner
+        self._keeper = keeper
+        self._heads = heads
+
+    async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult:
+        """Until what `path` (None: everything) shows now is on stable storage on `nodes` nodes (None: all members).
+
+        What was written here before the call is captured and synced first.
+        """
+        ground = self._ground
+        members = ground.setup.members()
+        wanted = len(members) if nodes is None else nodes
+        dots: list[Dot] = []
+        try:
+            async with asyncio.timeout(timeout):
+                await ground.may_change.wait()
+                if path is None:
+                    await ground.scanned.wait()
+                else:
+                    self._capture.look_soon(path)
+                await self._capture.flush(path or ROOT)
+                await self._keeper.sync()
+                dots = await ground.clock.offload_index(self._dots, path)
+                while len(self._heads.reached(dots).nodes) < wanted:
+                    await ground.wait_progress()
+        except TimeoutError:
+            pass
+        reached = self._heads.reached(dots) if dots or ground.may_change.is_set() else None
+        if reached is None:
+            return WaitResult(
+                done=False, reached=0, wanted=wanted, reason="no member was met yet since the group began"
+            )
+        names = tuple(sorted(ground.setup.node_name(node) for node in reached.missing))
+        done = len(reached.nodes) >= wanted
+        reason = "" if done else self._why_not(wanted, members)
+        return WaitResult(done=done, reached=len(reached.nodes), wanted=wanted, missing=names, reason=reason)
+
+    def _why_not(self, wanted: int, members: frozenset[NodeId]) -> str:
+        if wanted > len(members):
+            return f"the group has only {len(members)} members"
+        return "time is up"
+
+    def _dots(self, path: RelPath | None) -> list[Dot]:
+        """What must have arrived. Runs on the index thread."""
+        index = self._ground.index
+        if path is None:
+            return [(origin, sequence) for origin, sequence in index.knowledge.items()]
+        records = [index.get(path), *index.below(path, b"", 100_000)]
+        return [sibling.dot for record in records if record is not None for sibling in record.version.siblings]
+
+    def status(self, catch_up: CatchUp, peers: Peers) -> GroupStatus:
+        """From memory alone."""
+        ground = self._ground
+        setup = ground.setup
+        counters = ground.index.state.counters
+        progress = self._scanner.progress
+        all_problems = ground.problems.all()
+        blocking = ground.problems.blocking()
+        views = tuple(self._peer(peer, peers) for peer in sorted(setup.members() - {setup.node}))
+        reason = "" if ground.may_change.is_set() else "waits for a first contact with a member"
+        quiet = ground.scanned.is_set() and not self._capture.pending() and not counters.unplaced
+        agreed = not catch_up.behind() and all(not view.behind for view in views if view.open)
+        return GroupStatus(
+            name=setup.name,
+            id=setup.group.hex(),
+            root=show_path(setup.root.path),
+            state="live" if ground.scanned.is_set() else "scanning",
+            reason=reason,
+            watch=setup.notices.method,
+            watch_detail=getattr(setup.notices, "detail", ""),
+            scan=ScanProgress(progress.seen, progress.expected) if progress is not None else None,
+            records=counters.records,
+            files=counters.files,
+            directories=counters.directories,
+            bytes=counters.bytes,
+            backlog=counters.unplaced,
+            peers=views,
+            problems=tuple(problem_view(problem) for problem in all_problems[:PROBLEMS_SHOWN_MAX]),
+            problems_total=len(all_problems),
+            problems_blocking=blocking,
+            conflicts=counters.conflicts,
+            not_carried=NotCarried(self._capture.hard_links, 0, self._scanner.special_files),
+            vault_bytes=self._keeper.vault_bytes,
+            vault_files=self._keeper.vault_files,
+            in_sync=quiet and agreed and not blocking,
+        )
+
+    def _peer(self, peer: NodeId, peers: Peers) -> GroupPeer:
+        heads = self._ground.heads.get(peer)
+        return GroupPeer(
+            node=show_node(peer),
+            name=self._ground.setup.node_name(peer),
+            open=peer in peers.open_peers(),
+            behind=self._heads.behind(peer),
+            backlog=heads.backlog if heads is not None else None,
+        )
