@@ -139,7 +139,9 @@ class StatementSet:
     def _holds(self, statement: Statement) -> bool:
         """Whether this one, or a higher one in its place, is kept."""
         kept = self._kept.get((statement.subject, statement.author))
-        return kept is not None and kept.rank >= statement.rank
+        if kept is None or statement.kind == Kind.GENESIS:
+            return kept is not None and kept.digest == statement.digest
+        return kept.rank >= statement.rank
 
     def _refusal(self, statement: Statement) -> str:
         """Why a statement by a known author (or a genesis) cannot be kept; empty: it can."""
