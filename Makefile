@@ -37,7 +37,7 @@ lint: setup ## style only
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@$(bin)/mypy lab bench demo
+	@MYPYPATH=src $(bin)/mypy --explicit-package-bases lab bench demo tests/cluster tests/style
 	@$(bin)/lint-imports
 
 format: setup ## let ruff put the code in shape

@@ -54,6 +54,8 @@ def missed(results: Results) -> list[str]:
             found.append(f"change: p50 is {ours.p50_ms:.1f} ms, must be below 10")
         if row == "change" and ours.p99_ms >= 50:
             found.append(f"change: p99 is {ours.p99_ms:.1f} ms, must be below 50")
+        if row == "memory" and ours.value >= 500:
+            found.append(f"memory: {ours.value:.0f} bytes per file, must be below 500")
         if row == "rename" and ours.sent_bytes >= 1_000_000:
             found.append(f"rename: {ours.sent_bytes / 1e6:.2f} MB sent, must be below 1")
     return found
@@ -92,10 +94,10 @@ and not figures. A first copy is measured from the moment an empty receiver is l
 its tree, until a comparison from outside finds both equal. A change is measured from `close` on one host until its
 content is visible on the other. Sent is everything on the wire, both ways, with headers. rsync, lsyncd, unison and
 csync2 run without encryption; syncthing and everynode with TLS. lsyncd and syncthing gather changes for one second
-(their shortest); csync2 is told which file changed; rsync and unison are run after each change. No file is changed twice:
-unison takes a second change of the same size in the same second for none. `nothing
-changed` is one run of a tool that finds that out; for everynode, which has no such run, a restart of both daemons until
-each has looked at its whole tree.
+(their shortest); csync2 is told which file changed; rsync and unison are run after each change. No file is changed
+twice: unison takes a second change of the same size in the same second for none. `nothing changed` is one run of a tool
+that finds that out; for everynode, which has no such run, a restart of both daemons until each has looked at its whole
+tree.
 
 {table(rows, peers, results, size)}
 
@@ -112,6 +114,7 @@ def _title(row: Row, size: Size) -> str:
         "insert": f"{size.edited_bytes >> 20:,} MiB",
         "rename": f"{size.renamed_files:,} files",
         "quiet": f"{size.quiet_files:,} files",
+        "memory": f"{size.quiet_files:,} files",
     }[row.name]
     return f"{row.title} ({amount})"
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bench import measure
 from bench.hosts import Pair, wait_for_end
 from bench.peers.base import Peer
+from bench.peers.everynode import Everynode
 
 MiB = 1 << 20
 SETTLE_SECONDS = 1.5
@@ -143,6 +144,20 @@ def nothing_changed(pair: Pair, peer: Peer, size: Size) -> Result | None:
     return Result(time.perf_counter() - began, pair.sent_bytes() - sent)
 
 
+def memory_per_file(pair: Pair, peer: Peer, size: Size) -> Result | None:
+    """What a quiet receiver holds resident for each file: after a restart with the tree, less one with almost none."""
+    if not isinstance(peer, Everynode):
+        return None
+    peer.prepare()
+    measure.make_files(pair.sender.tree, 100, 64)
+    _first_copy(pair, peer)
+    empty = peer.quiet_resident_bytes()
+    measure.make_files(pair.sender.tree / "more", size.quiet_files, 64)
+    measure.wait_tree_equal(pair, None)
+    growth = peer.quiet_resident_bytes() - empty
+    return Result(0.0, value=growth / size.quiet_files)
+
+
 def _edit(pair: Pair, peer: Peer, size: Size, change: Callable[[], None]) -> Result:
     peer.prepare()
     measure.make_file(pair.sender.tree / "big", size.edited_bytes)
@@ -189,4 +204,5 @@ ROWS = (
     Row("insert", "big file, one byte inserted in front", byte_inserted, "s/MB sent"),
     Row("rename", "directory of 64-KiB files renamed", directory_renamed, "s/MB sent"),
     Row("quiet", "nothing changed", nothing_changed, "s"),
+    Row("memory", "resident memory of a quiet node", memory_per_file, "bytes/file"),
 )

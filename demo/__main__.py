@@ -98,7 +98,7 @@ def _first_copy(nodes: list[Node]) -> None:
 def _changes(nodes: list[Node]) -> None:
     anna, berta, carla = nodes
     _title("Whoever changes it leads, the rest follow")
-    time.sleep(1)
+    anna.cli("wait", "--timeout", "60", timeout=90)
 
     def written(node: Node) -> None:
         (node.root / "hello.txt").write_text(f"written on {node.name}\n")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 
-from bench.hosts import Host, Pair
+from bench.hosts import Host, Pair, wait_for_end
 from bench.peers.base import Peer
 from lab.namespaces import LabError
 from lab.node import Node, everynode_program, link_nodes
@@ -29,13 +29,21 @@ class Everynode(Peer):
 
     def unchanged(self) -> subprocess.Popen[bytes]:
         """Start both again after a stop, and wait until each has looked at its whole tree and says `in sync`."""
+        self._restart()
         program = everynode_program()
-        restart = " && ".join(f"{program} --home {node.home} wait --nodes all --timeout 60" for node in self._nodes)
+        waits = [f"until {program} --home {node.home} status; do sleep 0.02; done" for node in self._nodes]
+        return self.sender.start("sh", "-c", "; ".join(waits))
+
+    def quiet_resident_bytes(self) -> int:
+        """Resident memory of the receiver's daemon, started again and done with looking at its tree."""
+        wait_for_end(self.unchanged(), timeout=300)
+        return self._nodes[1].resident_bytes()
+
+    def _restart(self) -> None:
         for node in self._nodes:
             node.stop()
         for node in self._nodes:
             node.start()
-        return self.sender.start("bash", "-c", restart)
 
     def _linked(self) -> bool:
         return all(peer["linked"] for node in self._nodes for peer in node.asks_json("status")["peers"])
