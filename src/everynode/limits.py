@@ -159,7 +159,7 @@ GROUP_INBOX_BYTES = 16 * MiB
 # Notices.
 HANDLES_CACHED = 65_536  # directory handles whose place is remembered: some 15 MiB when all are long
 NOTICES_PER_CALL = 4096  # the event loop is not kept longer than some 20 ms
-READS_PER_CALL = 8  # the same bound where nothing heard of concerns the root
+READS_PER_CALL = 4  # the same bound where nothing that was heard concerns the root
 WATCHES_PER_CALL = 512  # inotify: directories watched and listed in one go, some 20 ms
 MOVE_PAIR_MS = 5  # inotify: how long the second half of a move is waited for
 UNWATCHED_SCAN_INTERVAL = 60.0  # what cannot be watched is scanned this often...
