@@ -17,8 +17,8 @@ from everynode.cluster.membership import Membership
 from everynode.daemon.admin import Admin
 from everynode.daemon.facade import HeldGroup
 from everynode.daemon.gossip import Gossip
-from everynode.daemon.keeper import GroupKeeper, Surroundings
 from everynode.daemon.processes import ProcessNames
+from everynode.daemon.supervisor import GroupSupervisor, Surroundings
 from everynode.errors import ConfigError, EverynodeError, LinkError
 from everynode.kernel.linux import LinuxKernel
 from everynode.kernel.process import boot_id
@@ -70,7 +70,7 @@ class Node:
             founded_here=self.admin.founded_here,
             boot=boot_id(),
         )
-        self._keepers: dict[GroupId, tuple[GroupKeeper, asyncio.Task[None]]] = {}
+        self._supervisors: dict[GroupId, tuple[GroupSupervisor, asyncio.Task[None]]] = {}
         self._changes: asyncio.Queue[Changes] = asyncio.Queue()
         self._stopping = asyncio.Event()
         self._started = time.monotonic()
@@ -87,11 +87,11 @@ class Node:
         try:
             async with asyncio.TaskGroup() as tasks:
                 mesh = tasks.create_task(self._mesh.run())
-                await self._keep_groups(tasks)
+                await self._hold_groups(tasks)
                 following = tasks.create_task(self._follow_changes(tasks))
                 await self._stopping.wait()
                 following.cancel()
-                await self._stop_groups(list(self._keepers))
+                await self._stop_groups(list(self._supervisors))
                 self._mesh.close()
                 await mesh
         finally:
@@ -112,9 +112,9 @@ class Node:
             # Told first: a node that is removed shall hear it before its link is cut.
             await self._gossip.spread(changes)
             self._mesh.refresh()
-            await self._keep_groups(tasks)
+            await self._hold_groups(tasks)
 
-    async def _keep_groups(self, tasks: asyncio.TaskGroup) -> None:
+    async def _hold_groups(self, tasks: asyncio.TaskGroup) -> None:
         """Exactly the groups of the cluster file run, with exactly these settings."""
         try:
             self.admin.settle_first_root()
@@ -122,15 +122,15 @@ class Node:
             logger.error("the root given at `join --root` cannot be used: %s", error)
         wanted = {} if self.membership.removed else self.membership.groups()
         await self._stop_groups(
-            [group for group, (keeper, _) in self._keepers.items() if wanted.get(group) != keeper.settings]
+            [group for group, (supervisor, _) in self._supervisors.items() if wanted.get(group) != supervisor.settings]
         )
         for group, settings in wanted.items():
-            if group not in self._keepers:
-                keeper = GroupKeeper(self._around, settings)
-                self._keepers[group] = (keeper, tasks.create_task(keeper.run()))
+            if group not in self._supervisors:
+                supervisor = GroupSupervisor(self._around, settings)
+                self._supervisors[group] = (supervisor, tasks.create_task(supervisor.run()))
 
     async def _stop_groups(self, groups: list[GroupId]) -> None:
-        stopping = [self._keepers.pop(group)[1] for group in groups]
+        stopping = [self._supervisors.pop(group)[1] for group in groups]
         for task in stopping:
             task.cancel()
         await asyncio.gather(*stopping, return_exceptions=True)
@@ -173,7 +173,9 @@ class Node:
             cluster=self.membership.cluster.hex(),
             listen=self._listening,
             settings=self._settings_troubles(),
-            groups=tuple(sorted((keeper.status() for keeper, _ in self._keepers.values()), key=lambda g: g.name)),
+            groups=tuple(
+                sorted((supervisor.status() for supervisor, _ in self._supervisors.values()), key=lambda g: g.name)
+            ),
             peers=tuple(sorted((self._peer_status(report) for report in self._mesh.report()), key=lambda p: p.name)),
         )
         line, code = verdict(status)
@@ -200,8 +202,8 @@ class Node:
 
     def held_groups(self) -> Mapping[str, HeldGroup]:
         return {
-            keeper.settings.name: HeldGroup(keeper.settings.root, keeper.running, keeper.reason)
-            for keeper, _ in self._keepers.values()
+            supervisor.settings.name: HeldGroup(supervisor.settings.root, supervisor.running, supervisor.reason)
+            for supervisor, _ in self._supervisors.values()
         }
 
     def members(self) -> list[MemberView]:

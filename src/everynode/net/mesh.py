@@ -139,7 +139,8 @@ class Mesh:
         peer = self._peers.pop(node)
         self._keepers.pop(node).cancel()
         if peer.link is not None:
-            peer.link.abort(f"{peer.member.name} is no member any more")
+            # Not cut off in the middle: what it was told last is that it was removed. It is not heard any more.
+            peer.link.close(f"{peer.member.name} is no member any more")
 
     def _member_of(self, certificate: bytes | None) -> Peer:
         """The peer with exactly this certificate. Raises LinkError if it is not a member's."""

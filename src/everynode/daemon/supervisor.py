@@ -1,4 +1,4 @@
-"""Keeps one group running on this node: opens what it needs, says why it does not run, and tries again.
+"""Supervises one group on this node: opens what it needs, says why it does not run, and tries again.
 
 | state   | event                                   | next                                             |
 |---------|-----------------------------------------|--------------------------------------------------|
@@ -30,9 +30,10 @@ from everynode.index.store import Index
 from everynode.kernel.protocol import Kernel
 from everynode.limits import HALT_RETRY, HALT_RETRY_MAX
 from everynode.model.ids import NodeId
+from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT
 from everynode.model.policy import GroupSettings
-from everynode.net.routes import GroupRoutes
+from everynode.net.routes import AttachedGroup, GroupRoutes
 from everynode.report.audit import Happening, Journal
 from everynode.report.status import GroupState, GroupStatus
 from everynode.tree.root import Root
@@ -59,7 +60,19 @@ class Surroundings:
     boot: str
 
 
-class GroupKeeper:
+class AttachedLinks:
+    """`group.seams.Links`: a group is given its links before it can be attached to them."""
+
+    attached: AttachedGroup
+
+    def peers(self) -> list[NodeId]:
+        return self.attached.peers()
+
+    async def send(self, peer: NodeId, message: GroupMessage) -> None:
+        await self.attached.send(peer, message)
+
+
+class GroupSupervisor:
     """`run` in its own task; cancelling it closes the group."""
 
     def __init__(self, around: Surroundings, settings: GroupSettings) -> None:
@@ -115,33 +128,39 @@ class GroupKeeper:
     async def _live(self) -> None:
         around, settings = self._around, self.settings
         async with self._opened() as (clock, root, index, notices, first):
-            group = Group(
-                GroupSetup(
-                    group=settings.id,
-                    name=settings.name,
-                    node=around.node,
-                    index=index,
-                    root=root,
-                    notices=notices,
-                    clock=clock,
-                    policy=settings.policy,
-                    members=around.members,
-                    journal=around.journal,
-                    random_number=lambda: int.from_bytes(os.urandom(8), "big"),
-                    node_name=around.node_name,
-                    boot=around.boot,
-                    founder=first and around.founded_here(settings.id),
-                )
+            setup = GroupSetup(
+                group=settings.id,
+                name=settings.name,
+                node=around.node,
+                index=index,
+                root=root,
+                notices=notices,
+                clock=clock,
+                policy=settings.policy,
+                members=around.members,
+                journal=around.journal,
+                random_number=lambda: int.from_bytes(os.urandom(8), "big"),
+                node_name=around.node_name,
+                boot=around.boot,
+                founder=first and around.founded_here(settings.id),
             )
+            links = AttachedLinks()
+            group = Group(setup, links)
+            links.attached = around.routes.attach(settings.id, group.peers)
             why = "this node stops the group"
-            attached = around.routes.attach(settings.id, group)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(attached.run())
-                    tasks.create_task(group.run(attached))
+                    tasks.create_task(links.attached.run())
+                    tasks.create_task(group.run())
                     self.running = group
+                    self.state, self.reason = "live", ""
                     logger.info("group %s is live at %s", settings.name, settings.root)
                     around.journal.add(settings.name, ROOT, Happening.STARTED)
+            except asyncio.CancelledError:
+                # A clean stop, and only that one, may be told from a power cut at the next start.
+                await clock.settled()
+                await group.stop()
+                raise
             except Exception as error:
                 why = str(_reported(error) or "this node's group failed")
                 raise
