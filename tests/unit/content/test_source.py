@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -49,16 +50,20 @@ def test_a_small_file_is_its_own_list(root: Root, tree: Path) -> None:
     assert block_list(root, F, file.stamp, file.entry.digest, 5) == file.entry.digest
 
 
-@pytest.mark.parametrize("how", ["written", "touched", "replaced", "gone", "directory", "symlink", "no parent"])
+@pytest.mark.parametrize(
+    "how", ["written", "disguised", "touched", "replaced", "gone", "directory", "symlink", "no parent"]
+)
 def test_a_file_that_is_another_now_is_gone(root: Root, tree: Path, content: bytes, how: str) -> None:
     file = seen(root)
     path = tree / "d" / "f"
-    if how == "written":
+    if how in ("written", "disguised"):
         with open(path, "r+b") as opened:
-            opened.write(b"x")
+            opened.write(bytes(5))
+    if how == "disguised":
+        os.utime(path, ns=(0, file.stamp.mtime_ns))
     elif how == "touched":
         os.utime(path, ns=(0, 7))
-    else:
+    elif how != "written":
         path.unlink()
     if how == "replaced":
         path.write_bytes(content)
@@ -70,6 +75,20 @@ def test_a_file_that_is_another_now_is_gone(root: Root, tree: Path, content: byt
         (tree / "d").rmdir()
     assert read_range(root, F, file.stamp, 0, 10) is None
     assert block_list(root, F, file.stamp, file.entry.digest, file.entry.size) is None
+
+
+def test_a_write_between_the_look_and_the_read_is_noticed(root: Root, tree: Path, content: bytes) -> None:
+    class Writing:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def pread(self, *arguments: int) -> bytes:
+            (tree / "d" / "f").write_bytes(bytes(len(content)))
+            return real.pread(*arguments)
+
+    file = seen(root)
+    real, root.kernel = root.kernel, Writing()  # type: ignore[assignment]
+    assert read_range(root, F, file.stamp, 0, 10) is None
 
 
 def test_a_list_of_another_content_is_not_given(root: Root, content: bytes) -> None:

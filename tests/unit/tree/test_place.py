@@ -304,6 +304,14 @@ def test_attributes_alone_change_in_place(root: Root, tree: Path) -> None:
     assert observe(root, [(RelPath(b"f"), only_mode.stamp)], contents=False, now_ns=0) == [Unchanged()]
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="gives files to other users")
+def test_setuid_survives_a_change_of_owner_in_place(root: Root, tree: Path) -> None:
+    done(put(root, b"f", file_entry(b"x", mode=0o6755), b"x"))
+    done(replace(root, b"f", file_entry(b"x", mode=0o6755, uid=1234)))
+    there = (tree / "f").stat()
+    assert (there.st_uid, stat.S_IMODE(there.st_mode)) == (1234, 0o6755)
+
+
 def test_a_write_while_attributes_are_set_is_noticed(root: Root, tree: Path, kernel: Any) -> None:
     (tree / "f").write_bytes(b"same")
     os.utime(tree / "f", ns=(0, MTIME_NS))

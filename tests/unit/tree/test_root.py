@@ -1,9 +1,11 @@
 """A missing, foreign, emptied or replaced root halts the group; nothing of it is ever read as deletion."""
 
+import errno
 import os
 import stat
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -152,6 +154,14 @@ def test_below_what_is_no_directory_all_is_proved_absent(root: Root, tree: Path,
         with pytest.raises(OSError) as caught:
             reach.directory(RelPath(b"a/x/y"))
         assert reach.why_unreachable(RelPath(b"a/x/y"), caught.value) == Absent()
+
+
+def test_an_error_while_the_chain_is_proved_proves_nothing(root: Root, kernel: Any) -> None:
+    with root.batch() as reach:
+        for number in (errno.EACCES, errno.EIO, errno.EXDEV):
+            kernel.refuse["open_beneath"] = OSError(number, os.strerror(number))
+            why = reach.why_unreachable(RelPath(b"a/b"), OSError(errno.ENOENT, "No such file or directory"))
+            assert isinstance(why, Unlookable)
 
 
 def test_an_error_on_the_way_proves_nothing(root: Root, tree: Path) -> None:
