@@ -93,7 +93,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def fork(self, purpose: str) -> random.Random:
         """The stream of chance for one purpose: drawing from it moves no other stream."""
-        return random.Random(f"{self.seed}/{purpose}")
+        return chance(self.seed, purpose)
 
     def note(self, text: bytes) -> None:
         """Something happened that makes two runs equal or different."""
@@ -131,6 +131,10 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _remember(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.unhandled.append(context)
+
+
+def chance(seed: int, purpose: str) -> random.Random:
+    return random.Random(f"{seed}/{purpose}")
 
 
 def simulate(seed: int, scenario: Callable[[SimLoop], Coroutine[Any, Any, T]]) -> T:

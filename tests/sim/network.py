@@ -57,6 +57,8 @@ class Side:
         self.inbox_bytes = 0
         self.last_arrival = 0.0
         self.changed = asyncio.Event()
+        self.swallowed = 0
+        self.over = asyncio.Event()
         self.task: asyncio.Task[None] | None = None
 
     def put(self, arrival: float, body: bytes | None) -> None:
@@ -129,6 +131,8 @@ class Network:
 
     def end(self, node: NodeId) -> None:
         """The process is gone: it hears nothing more, its peers notice some time later."""
+        if node not in self._nodes:
+            return  # it died before it began
         links, _ = self._nodes.pop(node)
         links.dead = True
         links.sides.clear()
@@ -197,8 +201,12 @@ class Network:
             raise Crash("the process has ended")
         if sender.links.sides.get(sender.peer) is not sender:
             raise LinkError(f"the link with {sender.peer.hex()} closed while a message waited for it")
-        if link.broken:
-            return  # this end has not noticed yet
+        if link.broken:  # this end has not noticed yet: its kernel takes what fits a buffer
+            sender.swallowed += len(body)
+            if sender.swallowed > QUEUE_BYTES:
+                await sender.over.wait()
+                raise LinkError(f"the link with {sender.peer.hex()} closed while a message waited for it")
+            return
         self.messages += 1
         self.bytes += len(body)
         receiver.put(self._arrival(), body)
@@ -247,6 +255,7 @@ class Network:
                 except LinkError:
                     self._break(side.link)
             del links.sides[side.peer]
+            side.over.set()
             await events.closed(side.peer)
         except (Exception, Crash) as error:
             # A dying process fails in all places at once; only a living one must not.

@@ -94,7 +94,8 @@ class Oracle:
         self.violations.append(f"in place: the daemon of {node.hex()[:4]} {what} {path!r} in the tree itself")
 
     def crashed(self, node: NodeId, time: float) -> None:
-        """Before the node starts again. What users did to things placed just before may not be told apart."""
+        """The daemon ended at `time` and is about to start again: a user who replaced what was placed just before
+        the end may be taken for one who never saw it."""
         for path, acts in self.acts.items():
             content, when = self._placed.get((node, path), (None, -1.0))
             if content is not None and time - when < RECORD_SECONDS:
@@ -201,12 +202,11 @@ class Oracle:
 
 def _made(acts: Iterable[Act]) -> dict[Content, int]:
     """The contents that users are owed, each with the number of the last act that made it."""
-    made = {
+    return {
         content: act.number
         for act in acts
         if act.by_user and not act.undone and (content := content_of(act.after)) is not None
     }
-    return made
 
 
 def _covered_by_directory(path: bytes, tree: Tree) -> bool:

@@ -48,7 +48,7 @@ def seen(inode: Inode) -> Seen:
 def find(disk: Disk, path: bytes) -> Inode | None:
     """What stands at an absolute path; no links are followed."""
     here = disk.root
-    for name in path.strip(b"/").split(b"/"):
+    for name in filter(None, path.split(b"/")):
         found = here.children.get(name)
         if found is None:
             return None
@@ -212,8 +212,7 @@ class Writing:
         after = seen(name.inode)
         self.user.kernel.close(self._fd)
         if name.inode.nlink:
-            prefix = self.user.root.strip(b"/") + b"/"
-            inside = name.path().removeprefix(prefix)
+            inside = name.path().removeprefix(self.user.root.strip(b"/")).lstrip(b"/")
             vaulted = inside.startswith(RESERVED_NAME + b"/")
             self.user.report(self.path if vaulted else inside, self._before, after)
 

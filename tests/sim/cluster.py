@@ -1,0 +1,234 @@
+"""A whole cluster from one seed: nodes, work, faults; at the end everything heals and the oracle judges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from everynode.model.ids import NODE_ID_BYTES, NodeId
+from tests.sim.loop import SimLoop, chance, simulate
+from tests.sim.network import Network
+from tests.sim.node import Faults, Make, SimNode
+from tests.sim.oracle import Oracle
+from tests.sim.workload import Weights, Workload
+
+# Virtual seconds that everything must stay right and unchanged before it counts as quiet,
+QUIET_SECONDS = 30.0
+# and after which a cluster that is not quiet never will be: twice the longest retry.
+QUIET_WAIT_MAX = 700.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What happens in a run, in virtual seconds and rates per second. `drawn` makes one from a seed."""
+
+    nodes: int = 3
+    seconds: float = 40.0
+    acts: float = 2.0
+    crashes: float = 0.02
+    power_cuts: float = 0.01
+    cuts: float = 0.1
+    partitions: float = 0.02
+    stalls: float = 0.05
+    overflows: float = 0.02
+    write_backs: float = 0.1
+    skew_seconds: float = 3600.0
+    call_faults: Faults = field(default_factory=lambda: Faults(crash=0.0002, act=0.003))
+    tick_ns: int = 0
+    weights: Weights = field(default_factory=Weights)
+
+    @staticmethod
+    def drawn(seed: int) -> Plan:
+        rng = chance(seed, "plan")
+        calm = rng.random() < 0.2
+        return Plan(
+            nodes=rng.choice((2, 2, 3, 3, 3, 4, 5, 6)),
+            seconds=rng.choice((10.0, 30.0, 60.0)),
+            acts=rng.choice((0.5, 2.0, 8.0)),
+            crashes=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
+            power_cuts=0.0 if calm else rng.choice((0.0, 0.02, 0.05)),
+            cuts=rng.choice((0.0, 0.1, 0.5)),
+            partitions=rng.choice((0.0, 0.05, 0.1)),
+            stalls=rng.choice((0.0, 0.1)),
+            overflows=rng.choice((0.0, 0.05)),
+            call_faults=Faults(
+                crash=0.0 if calm else rng.choice((0.0, 0.0002, 0.001)),
+                act=rng.choice((0.0, 0.002, 0.01)),
+            ),
+            tick_ns=rng.choice((0, 0, 0, 4_000_000)),
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    seed: int
+    trace: str
+    violations: list[str]
+    acts: int
+    crashes: int
+    messages: int
+    virtual_seconds: float
+
+    def __str__(self) -> str:
+        head = (
+            f"seed {self.seed}: trace {self.trace}, {self.acts} acts, {self.crashes} crashes, "
+            f"{self.messages} messages, {self.virtual_seconds:.0f} virtual seconds"
+        )
+        return "\n".join([head, *self.violations])
+
+
+class Cluster:
+    """For tests that direct their own scenario; `run_seed` draws one."""
+
+    def __init__(self, loop: SimLoop, plan: Plan, make: Make) -> None:
+        self.loop = loop
+        self.plan = plan
+        self.rng = loop.fork("cluster")
+        self.oracle = Oracle()
+        self.network = Network(loop)
+        self.workload = Workload(loop, plan.weights)
+        ids = [NodeId(bytes([n + 1]) * NODE_ID_BYTES) for n in range(plan.nodes)]
+        members = frozenset(ids)
+        self.nodes = [
+            SimNode(
+                node=node,
+                loop=loop,
+                network=self.network,
+                oracle=self.oracle,
+                make=make,
+                members=lambda: members,
+                founder=node == ids[0],
+                offset_ns=int(self.rng.uniform(-plan.skew_seconds, plan.skew_seconds) * 1e9),
+                tick_ns=plan.tick_ns,
+            )
+            for node in ids
+        ]
+        for node in self.nodes:
+            node.act_here = self._actor(node)
+
+    def _actor(self, node: SimNode) -> Callable[[], None]:
+        return lambda: self.workload.act(node.user)
+
+    async def start(self) -> None:
+        for node in self.nodes:
+            node.start()
+
+    async def restart(self, node: SimNode, pause: float = 0.0) -> None:
+        """After a crash, or of a running node by killing it."""
+        node.die()
+        await node.reap()
+        await asyncio.sleep(pause)
+        node.start()
+
+    async def cut_power(self, node: SimNode) -> None:
+        self.workload.power_cut(node.user)
+        await node.cut_power([other for other in self.nodes if other is not node])
+
+    async def trouble(self) -> None:
+        """Work and faults for the time of the plan."""
+        plan = self.plan
+        for node in self.nodes:
+            node.faults = plan.call_faults
+        rates = {
+            self._work: plan.acts * len(self.nodes),
+            self._crash: plan.crashes,
+            self._lose_power: plan.power_cuts,
+            self._cut: plan.cuts,
+            self._partition: plan.partitions,
+            self._stall: plan.stalls,
+            self._overflow: plan.overflows,
+            self._write_back: plan.write_backs,
+            self._raise_the_dead: 1.0,
+        }
+        total = sum(rates.values())
+        end = self.loop.time() + plan.seconds
+        while self.loop.time() < end:
+            await asyncio.sleep(self.rng.expovariate(total))
+            happen = self.rng.choices(list(rates), list(rates.values()))[0]
+            await happen(self.rng.choice(self.nodes))
+
+    async def finish(self) -> list[str]:
+        """Heal everything, wait until all is quiet, judge."""
+        self.workload.finish()
+        self.network.heal()
+        for node in self.nodes:
+            node.faults = Faults()
+            await self._raise_the_dead(node)
+        deadline = self.loop.time() + QUIET_WAIT_MAX
+        last: object = None
+        since = self.loop.time()
+        while self.loop.time() < deadline:
+            await asyncio.sleep(2.0)
+            trees = [node.tree() for node in self.nodes]
+            if trees != last or not self.network.all_linked():
+                last, since = trees, self.loop.time()
+            elif self.loop.time() - since >= QUIET_SECONDS and not self.judge():
+                break
+        return self.judge()
+
+    def judge(self) -> list[str]:
+        found = self.oracle.judge(
+            {node.node: node.tree() for node in self.nodes}, {node.node: node.vault() for node in self.nodes}
+        )
+        for node in self.nodes:
+            found += [f"failure: the daemon of {node.node.hex()[:4]} ended: {error!r}" for error in node.failures]
+        found += [f"failure: while a message was handled: {error!r}" for error in self.network.failures]
+        return found
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            node.die()
+            await node.reap()
+
+    # -- what happens -----------------------------------------------------------------------------
+
+    async def _work(self, node: SimNode) -> None:
+        self.workload.act(node.user)
+
+    async def _crash(self, node: SimNode) -> None:
+        node.die()
+
+    async def _lose_power(self, node: SimNode) -> None:
+        await self.cut_power(node)
+
+    async def _cut(self, node: SimNode) -> None:
+        self.network.cut(node.node, self.rng.choice(self.nodes).node)
+
+    async def _partition(self, node: SimNode) -> None:
+        if self.rng.random() < 0.5:
+            self.network.heal()
+            return
+        inside = frozenset(n.node for n in self.nodes if self.rng.random() < 0.5)
+        self.network.partition([inside, frozenset(n.node for n in self.nodes) - inside])
+
+    async def _stall(self, node: SimNode) -> None:
+        self.network.stall(node.node, self.rng.choice(self.nodes).node, self.rng.uniform(0.1, 5.0))
+
+    async def _overflow(self, node: SimNode) -> None:
+        if node.life is not None and node.running:
+            node.life.notices.overflow()
+
+    async def _write_back(self, node: SimNode) -> None:
+        node.write_back()
+
+    async def _raise_the_dead(self, node: SimNode) -> None:
+        if not node.running:
+            await node.reap()
+            node.start()
+
+
+def run_seed(seed: int, make: Make, plan: Plan | None = None) -> Outcome:
+    """One whole run. The same seed, plan and PYTHONHASHSEED give the same trace."""
+
+    async def scenario(loop: SimLoop) -> Outcome:
+        cluster = Cluster(loop, plan or Plan.drawn(seed), make)
+        await cluster.start()
+        await cluster.trouble()
+        violations = await cluster.finish()
+        seconds = loop.time()
+        await cluster.stop()
+        crashes = sum(node.crashes for node in cluster.nodes) - len(cluster.nodes)
+        return Outcome(seed, loop.trace, violations, cluster.workload.acts, crashes, cluster.network.messages, seconds)
+
+    return simulate(seed, scenario)

@@ -1,0 +1,275 @@
+"""One simulated machine: its disk, its index, its daemon in one life after another, and a user."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from everynode.group.ground import GroupSetup
+from everynode.group.seams import LinkEvents, Links
+from everynode.index.store import Index
+from everynode.limits import RESERVED_NAME
+from everynode.model.ids import NodeId
+from everynode.model.policy import GroupPolicy
+from everynode.report.audit import Journal
+from everynode.tree.root import Root
+from tests.sim.clock import SimClock
+from tests.sim.disk import Did, Disk, Event
+from tests.sim.fake_kernel import Crash, FakeKernel, When
+from tests.sim.loop import SimLoop
+from tests.sim.network import Network, NodeLinks
+from tests.sim.notices import SimNotices
+from tests.sim.oracle import Oracle
+from tests.sim.power import power_cut, write_back
+from tests.sim.user import Seen, Tree, User, find, read_tree, read_vault, seen
+
+GROUP_ID = b"simulated-group!"
+ROOT_PATH = b"/srv/tree"
+
+
+class GroupLife(LinkEvents, Protocol):
+    """What the harness asks of a group."""
+
+    async def run(self) -> None: ...
+
+
+Make = Callable[[GroupSetup, Links], GroupLife]
+
+
+@dataclass
+class Faults:
+    """How often, per system call of a daemon, something happens there."""
+
+    crash: float = 0.0
+    fail: float = 0.0
+    """EIO or ENOSPC."""
+    act: float = 0.0
+    """A user does something between two system calls."""
+
+
+@dataclass
+class Life:
+    """A daemon from its start to its end."""
+
+    kernel: FakeKernel
+    clock: SimClock
+    links: NodeLinks
+    notices: SimNotices
+    task: asyncio.Task[None] | None = None
+
+
+@dataclass
+class SimNode:
+    node: NodeId
+    loop: SimLoop
+    network: Network
+    oracle: Oracle
+    make: Make
+    members: Callable[[], frozenset[NodeId]]
+    founder: bool = False
+    offset_ns: int = 0
+    tick_ns: int = 0
+    faults: Faults = field(default_factory=Faults)
+    act_here: Callable[[], None] = lambda: None
+    """Lets a user of this node do something now."""
+
+    def __post_init__(self) -> None:
+        self.rng: random.Random = self.loop.fork(f"node {self.node.hex()}")
+        self._wall = SimClock(self.loop, self.rng, offset_ns=self.offset_ns)
+        self.disk = Disk(self._wall.now_ns, tick_ns=self.tick_ns)
+        self.index = Index(":memory:", self.node, self.rng.randbytes)
+        self.boots = 1
+        self.lives = 0
+        self.life: Life | None = None
+        self.crashes = 0
+        self.failures: list[BaseException] = []
+        """Ends of a daemon that no fault explains; each is a defect."""
+        self._acting = False
+        self._died_at = 0.0
+        setup = FakeKernel(self.disk)
+        top = setup.open_root(b"/")
+        setup.mkdir_at(top, b"srv", 0o755)
+        setup.mkdir_at(setup.open_beneath(top, b"srv", os.O_RDONLY | os.O_DIRECTORY), b"tree", 0o755)
+        setup.sync_filesystem(top)
+        setup.kill()
+        self._log_in()
+
+    def _log_in(self) -> None:
+        self.user = User(self.disk, ROOT_PATH, self._acted)
+        self.disk.watchers.append(self._watch_daemon)
+
+    @property
+    def running(self) -> bool:
+        return self.life is not None and not self.life.kernel.dead
+
+    # -- a daemon's life --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        assert self.life is None, "reap the last life first"
+        if self.lives:
+            self.oracle.crashed(self.node, self._died_at)
+        self.lives += 1
+        kernel = FakeKernel(self.disk, self._gate)
+        clock = SimClock(self.loop, self.rng, offset_ns=self.offset_ns)
+        links = self.network.links_of(self.node)
+        notices = SimNotices(self.disk, ROOT_PATH, kernel.pid)
+        self.life = Life(kernel, clock, links, notices)
+        self.life.task = self.loop.create_task(self._live(self.life))
+
+    async def _live(self, life: Life) -> None:
+        try:
+            root = Root.open(life.kernel, ROOT_PATH, GROUP_ID, create=self.lives == 1, life=b"%x" % self.lives)
+            group = self.make(self._setup(life, root), life.links)
+            self.network.begin(life.links, group)
+            await group.run()
+            if not life.kernel.dead:
+                self.failures.append(RuntimeError("the group ended by itself"))
+        except BaseException as error:
+            # In a dying process everything fails; asked for is only that a living one does not.
+            if not life.kernel.dead:
+                self.failures.append(error)
+                self.die()
+        finally:
+            life.notices.close()
+
+    def _setup(self, life: Life, root: Root) -> GroupSetup:
+        return GroupSetup(
+            group=GROUP_ID,
+            name="tree",
+            node=self.node,
+            index=self.index,
+            root=root,
+            notices=life.notices,
+            clock=life.clock,
+            policy=GroupPolicy(),
+            members=self.members,
+            journal=Journal(),
+            random_number=lambda: self.rng.getrandbits(63),
+            node_name=lambda node: node.hex()[:4],
+            boot=f"boot {self.boots}",
+            founder=self.founder,
+        )
+
+    def die(self) -> None:
+        """The process is gone at once, wherever it is; `reap` waits until its tasks know it too."""
+        life = self.life
+        if life is None or life.kernel.dead:
+            return
+        self.crashes += 1
+        self._died_at = self.loop.time()
+        self.loop.note(b"death of " + self.node)
+        life.kernel.kill()
+        life.clock.dead = True
+        life.links.dead = True
+        self.network.end(self.node)
+        life.notices.close()
+        if life.task is not None and life.task is not asyncio.current_task():
+            life.task.cancel()
+
+    async def reap(self) -> None:
+        """After `die`: the index is as its last commit left it, and another life may start."""
+        life = self.life
+        if life is None:
+            return
+        assert life.kernel.dead
+        if life.task is not None:
+            await asyncio.wait([life.task])
+        revive(self.index)
+        self.life = None
+
+    async def cut_power(self, others: list[SimNode]) -> None:
+        self.die()
+        await self.reap()
+        before = self.tree()
+        power_cut(self.disk, self.rng)
+        self.boots += 1
+        self.loop.note(b"power cut of " + self.node)
+        self.oracle.power_cut(self.node, self.loop.time(), before, self.tree(), [n.tree() for n in others])
+        self._log_in()
+
+    def write_back(self) -> None:
+        write_back(self.disk, self.rng)
+
+    # -- what stands on the disk ------------------------------------------------------------------
+
+    def tree(self) -> Tree:
+        return read_tree(self.disk, ROOT_PATH)
+
+    def vault(self) -> frozenset[tuple[str, bytes]]:
+        return read_vault(self.disk, ROOT_PATH)
+
+    # -- hooks ------------------------------------------------------------------------------------
+
+    def _acted(self, path: bytes, before: Seen | None, after: Seen | None) -> None:
+        self.loop.note(b"act " + self.node + path)
+        self.oracle.acted(self.node, self.loop.time(), path, before, after, self.vault())
+
+    def _gate(self, call: str, about: bytes, when: When) -> None:
+        faults = self.faults
+        if self._acting or not (faults.crash or faults.fail or faults.act):
+            return
+        chance = self.rng.random()
+        if chance < faults.crash:
+            self.die()
+            raise Crash(f"{when} {call}")
+        chance -= faults.crash
+        if chance < faults.act:
+            self._acting = True
+            try:
+                self.act_here()
+            finally:
+                self._acting = False
+        elif chance - faults.act < faults.fail and when == "before" and call in _FAILING:
+            number = self.rng.choice(_FAILING[call])
+            raise OSError(number, os.strerror(number), about)
+
+    def _watch_daemon(self, event: Event) -> None:
+        if self.life is None or event.process != self.life.kernel.pid:
+            return
+        path, source = _in_tree(event.path), _in_tree(event.source)
+        if path is not None and event.inode.is_file and event.did in (Did.CREATED, Did.MODIFIED):
+            self.oracle.wrote_in_place(self.node, path, event.did.value)
+        elif event.did in (Did.CREATED, Did.RENAMED, Did.DELETED):
+            for changed in (source, path):
+                if changed is not None:
+                    self._placed(changed)
+
+    def _placed(self, path: bytes) -> None:
+        inode = find(self.disk, ROOT_PATH + b"/" + path)
+        now = self.loop.time()
+        self.oracle.placed(self.node, now, path, None if inode is None else seen(inode))
+        if inode is not None and inode.is_directory:
+            for name in inode.children:
+                self._placed(path + b"/" + name)
+
+
+_FAILING = {
+    "write": (errno.ENOSPC, errno.EIO),
+    "mkdir_at": (errno.ENOSPC,),
+    "rename_at": (errno.ENOSPC, errno.EIO),
+    "sync_data": (errno.EIO,),
+    "sync_file": (errno.EIO,),
+    "pread": (errno.EIO,),
+    "open_beneath": (errno.EIO,),
+    "stat_at": (errno.EIO,),
+}
+
+
+def revive(index: Index) -> None:
+    """Make an in-memory index what a new process would read from the disk: committed state, nothing else."""
+    index._roll_back()
+    index.state = index._load_state()
+    index.fresh = False
+
+
+def _in_tree(path: bytes | None) -> bytes | None:
+    prefix = ROOT_PATH.strip(b"/") + b"/"
+    if path is None or not path.startswith(prefix):
+        return None
+    inside = path.removeprefix(prefix)
+    return None if inside == RESERVED_NAME or inside.startswith(RESERVED_NAME + b"/") else inside

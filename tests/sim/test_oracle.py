@@ -1,0 +1,196 @@
+"""The oracle against histories made by hand: it finds each planted fault, and nothing where nothing is wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from everynode.model.ids import NodeId
+from tests.sim.oracle import Content, Oracle
+from tests.sim.user import Seen, Tree
+
+A, B = NodeId(b"A" * 16), NodeId(b"B" * 16)
+DIRECTORY = Seen("directory", b"", 0o755, 0, 0, 0)
+
+
+def file(content: bytes, mtime_ns: int = 1) -> Seen:
+    return Seen("file", content, 0o644, 0, 0, mtime_ns)
+
+
+class History:
+    """Two nodes, one path unless said otherwise."""
+
+    def __init__(self) -> None:
+        self.oracle = Oracle()
+        self.time = 0.0
+
+    def act(
+        self,
+        node: NodeId,
+        before: Seen | None,
+        after: Seen | None,
+        *,
+        path: bytes = b"p",
+        vault: frozenset[Content] = frozenset(),
+    ) -> None:
+        self.time += 10
+        self.oracle.acted(node, self.time, path, before, after, vault)
+
+    def judge(self, at_a: Tree, at_b: Tree | None = None, *, vaults: tuple[Seen, ...] = ()) -> list[str]:
+        """The rules that were broken."""
+        vault = frozenset((s.kind, s.content) for s in vaults)
+        found = self.oracle.judge({A: at_a, B: at_a if at_b is None else at_b}, {A: vault, B: vault})
+        return [text.partition(":")[0] for text in found]
+
+
+@pytest.fixture
+def history() -> History:
+    return History()
+
+
+X, Y, Z = file(b"x"), file(b"y"), file(b"z")
+
+
+def test_a_quiet_history_is_right(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    history.act(A, None, Z, path=b"q")
+    history.act(B, Z, None, path=b"q")
+    assert history.judge({b"p": Y}) == []
+
+
+def test_two_trees_that_differ_are_a_divergence(history: History) -> None:
+    history.act(A, None, X)
+    assert history.judge({b"p": X}, {}) == ["convergence"]
+    assert history.judge({b"p": X}, {b"p": file(b"x", 2)}) == ["convergence"]
+
+
+def test_a_content_that_nobody_replaced_must_stay(history: History) -> None:
+    history.act(A, None, X)
+    assert history.judge({}) == ["lost update"]
+    assert history.judge({}, vaults=(X,)) == ["lost update"], "an edit beats a deletion"
+
+
+def test_the_loser_of_a_conflict_must_be_in_every_vault(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, None, Y)
+    assert history.judge({b"p": Y}) == ["lost update"]
+    assert history.judge({b"p": Y}, vaults=(X,)) == []
+    only_a = {A: frozenset({("file", b"x")}), B: frozenset[Content]()}
+    assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_a) != []
+
+
+def test_a_local_change_may_replace_the_losers_that_its_vault_holds(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, None, Y)
+    history.act(B, Y, Z, vault=frozenset({("file", b"x")}))
+    assert history.judge({b"p": Z}) == []
+
+
+def test_a_local_change_may_not_replace_what_was_only_heard(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, None, Y)
+    history.act(B, Y, Z)
+    assert history.judge({b"p": Z}) == ["lost update"]
+
+
+def test_what_was_deleted_where_it_was_seen_must_not_come_back(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, None)
+    assert history.judge({b"p": X}) == ["resurrection"]
+    assert history.judge({}) == []
+
+
+def test_an_old_content_must_not_win_over_the_one_that_replaced_it(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    assert sorted(history.judge({b"p": X}, vaults=(Y,))) == ["resurrection"]
+    assert sorted(history.judge({b"p": X})) == ["lost update", "resurrection"]
+
+
+def test_what_is_made_again_may_stand_again(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, None)
+    history.act(A, None, X)
+    assert history.judge({b"p": X}) == []
+    assert history.judge({}) == ["lost update"]
+
+
+def test_an_edit_beats_a_concurrent_deletion(history: History) -> None:
+    history.act(A, None, X)
+    history.act(A, X, Y)
+    history.act(B, X, None)
+    assert history.judge({b"p": Y}) == []
+    assert history.judge({}) == ["lost update"]
+
+
+def test_a_rename_moves_what_is_owed(history: History) -> None:
+    history.act(A, None, X)
+    history.act(A, X, None)
+    history.act(A, None, X, path=b"q")
+    assert history.judge({b"q": X}) == []
+    assert history.judge({b"p": X, b"q": X}) == ["resurrection"]
+    assert history.judge({}) == ["lost update"]
+
+
+def test_a_directory_may_keep_the_name_while_the_file_is_in_the_vault(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, None, DIRECTORY)
+    assert history.judge({b"p": DIRECTORY}, vaults=(X,)) == []
+    assert history.judge({b"p": DIRECTORY}) == ["lost update"]
+
+
+def test_what_nobody_wrote_must_not_show(history: History) -> None:
+    history.act(A, None, X)
+    assert history.judge({b"p": X, b"q": file(b"half")}) == ["invention"]
+    assert history.judge({b"p": file(b"x", 7)}) == ["invention"], "attributes of nobody"
+    history.oracle.placed(B, 1.0, b"p", file(b"hal"))
+    assert history.judge({b"p": X}) == ["invention"]
+
+
+def test_the_daemon_must_not_write_in_the_tree_itself(history: History) -> None:
+    history.oracle.wrote_in_place(A, b"p", "modified")
+    assert history.judge({}) == ["in place"]
+
+
+class TestPowerCut:
+    def test_what_nobody_else_had_may_be_gone(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.power_cut(A, 20.0, {b"p": X}, {}, [{}])
+        assert history.judge({}) == []
+
+    def test_what_others_had_must_come_back(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.power_cut(A, 20.0, {b"p": X}, {b"p": file(b"")}, [{b"p": X}])
+        assert history.judge({b"p": X}) == []
+        assert sorted(history.judge({b"p": file(b"")}, vaults=(X,))) == ["invention", "lost update"]
+        assert history.judge({}) == ["lost update"]
+
+    def test_an_old_content_must_not_win_again_through_a_cut(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(A, X, Y)
+        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": X}, [{b"p": Y}])
+        assert "resurrection" in history.judge({b"p": X})
+
+    def test_a_deletion_that_the_cut_took_back_condemns_nothing(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(A, X, None)
+        history.oracle.power_cut(A, 30.0, {}, {b"p": X}, [{}])
+        assert history.judge({b"p": X}) == []
+        assert history.judge({}) == []
+
+
+class TestCrash:
+    def test_what_was_placed_just_before_may_not_have_been_seen(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.placed(B, 19.0, b"p", X)
+        history.act(B, X, None)
+        history.oracle.crashed(B, 20.5)
+        assert history.judge({b"p": X}) == []
+        assert history.judge({}) == []
+
+    def test_what_was_placed_long_before_was_seen(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.placed(B, 11.0, b"p", X)
+        history.act(B, X, None)
+        history.oracle.crashed(B, 20.5)
+        assert history.judge({b"p": X}) == ["resurrection"]
