@@ -66,6 +66,8 @@ def status_lines(now: NodeStatus) -> list[str]:
 
 
 def _group_lines(group: GroupStatus) -> list[str]:
+    if group.state in ("halted", "stopped"):
+        return [f"group {group.name} at {group.root}", f"  {group.state}: {group.reason}"]
     watch = f"watched by {group.watch}" if group.watch != "none" else "not watched: only scans find changes"
     detail = f" ({group.watch_detail})" if group.watch_detail else ""
     state = group.state + (f": {group.reason}" if group.reason else "")

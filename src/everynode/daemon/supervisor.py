@@ -30,10 +30,9 @@ from everynode.index.store import Index
 from everynode.kernel.protocol import Kernel
 from everynode.limits import HALT_RETRY, HALT_RETRY_MAX
 from everynode.model.ids import NodeId
-from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT
 from everynode.model.policy import GroupSettings
-from everynode.net.routes import AttachedGroup, GroupRoutes
+from everynode.net.routes import GroupRoutes
 from everynode.report.audit import Happening, Journal
 from everynode.report.status import GroupState, GroupStatus
 from everynode.tree.root import Root
@@ -58,18 +57,6 @@ class Surroundings:
     founded_here: Callable[[bytes], bool]
     """Whether this node made the group."""
     boot: str
-
-
-class AttachedLinks:
-    """`group.seams.Links`: a group is given its links before it can be attached to them."""
-
-    attached: AttachedGroup
-
-    def peers(self) -> list[NodeId]:
-        return self.attached.peers()
-
-    async def send(self, peer: NodeId, message: GroupMessage) -> None:
-        await self.attached.send(peer, message)
 
 
 class GroupSupervisor:
@@ -144,14 +131,13 @@ class GroupSupervisor:
                 boot=around.boot,
                 founder=first and around.founded_here(settings.id),
             )
-            links = AttachedLinks()
-            group = Group(setup, links)
-            links.attached = around.routes.attach(settings.id, group.peers)
+            group = Group(setup)
+            attached = around.routes.attach(settings.id, group)
             why = "this node stops the group"
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    tasks.create_task(links.attached.run())
-                    tasks.create_task(group.run())
+                    tasks.create_task(group.run(attached))
+                    tasks.create_task(attached.run())
                     self.running = group
                     self.state, self.reason = "live", ""
                     logger.info("group %s is live at %s", settings.name, settings.root)
