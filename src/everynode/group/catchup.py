@@ -149,7 +149,7 @@ class CatchUp:
             return
         life, since = state.cursors.get(peer, (b"", 0))
         self._peer = peer
-        self._run = ground.setup.random_number()
+        self._run = ground.setup.random_number() & (2**63 - 1)
         self._last_sign = ground.clock.monotonic()
         contents = bool(state.knowledge) or ground.root_was_empty
         request = RunRequest(ground.setup.group, self._run, dict(state.knowledge), life, since, contents)

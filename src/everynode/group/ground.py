@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from everynode.config.exclude import Excluder
 from everynode.content.inline import InlineContents
+from everynode.errors import LinkError
 from everynode.group.problems import Problems
 from everynode.group.seams import Clock, Links, Notices
 from everynode.index.store import Index
 from everynode.limits import INLINE_CACHE_BYTES
 from everynode.model.ids import NodeId
-from everynode.model.message import GroupId, Heads
+from everynode.model.message import GroupId, GroupMessage, Heads
 from everynode.model.path import RelPath
 from everynode.model.policy import GroupPolicy
 from everynode.model.record import Vector
@@ -37,12 +38,22 @@ class GroupSetup:
     """Every member that is to hold the group, this node included."""
     journal: Journal
     random_number: Callable[[], int]
-    """64 random bits; names runs and requests."""
+    """63 random bits or more; names runs."""
     node_name: Callable[[NodeId], str]
     boot: str
     """Names this boot of the machine: a crash of the daemon keeps it, a power cut does not."""
     founder: bool = False
     """The group was just made on this node: nobody can know more of it."""
+
+
+class NoLinks:
+    """Before a group runs it has none."""
+
+    def peers(self) -> list[NodeId]:
+        return []
+
+    async def send(self, peer: NodeId, message: GroupMessage) -> None:
+        raise LinkError("the group does not run yet")
 
 
 @dataclass

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from everynode.config.exclude import Excluder
 from everynode.content.blocks import BlockLists
-from everynode.errors import GroupHalted, LinkError
+from everynode.errors import GroupHalted
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
 from everynode.group.capture import Capture
 from everynode.group.catchup import CatchUp
 from everynode.group.fetch import Fetcher
-from everynode.group.ground import Ground, GroupSetup
+from everynode.group.ground import Ground, GroupSetup, NoLinks
 from everynode.group.heads import HeadsKeeper
 from everynode.group.history import History
 from everynode.group.keeper import Keeper
@@ -26,6 +26,8 @@ from everynode.group.scan import Scanner
 from everynode.group.seams import Links
 from everynode.group.serve import RunServer
 from everynode.group.waiting import Waiter
+from everynode.model.ids import NodeId
+from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT, RelPath
 from everynode.report.status import (
     ConflictView,
@@ -37,10 +39,10 @@ from everynode.tree.walk import is_empty
 
 
 class Group:
-    """Made, then `run` once. All methods belong to the event loop's thread."""
+    """Made, then `run` once, then `stop`. All methods belong to the event loop's thread. Implements `LinkEvents`."""
 
-    def __init__(self, setup: GroupSetup, links: Links) -> None:
-        ground = self.ground = Ground(setup, links, Excluder(setup.policy.exclude))
+    def __init__(self, setup: GroupSetup) -> None:
+        ground = self.ground = Ground(setup, NoLinks(), Excluder(setup.policy.exclude))
         lists = BlockLists()
         self._announcer = Announcer(ground)
         self.capture = Capture(ground, self._announcer)
@@ -56,7 +58,7 @@ class Group:
         self._waiter = Waiter(ground, self.capture, self._scanner, self._keeper, self._heads)
         provider = Provider(ground, lists, lambda path: self.capture.look_soon(path, forced=True))
         server = RunServer(ground)
-        self.peers = Peers(
+        self._peers = Peers(
             ground,
             self._announcer,
             self._receiver,
@@ -69,8 +71,9 @@ class Group:
             self._applier,
         )
 
-    async def run(self) -> None:
+    async def run(self, links: Links) -> None:
         """Live until cancelled. Raises GroupHalted for a root, StoreError for an index that cannot be trusted."""
+        self.ground.links = links
         try:
             await self._start()
             async with asyncio.TaskGroup() as group:
@@ -87,7 +90,7 @@ class Group:
                     self._keeper.run_forget(),
                     self._keeper.run_prune(),
                     self._keeper.run_vault_notices(self.capture.vault_notices),
-                    self.peers.run(),
+                    self._peers.run(),
                 ):
                     group.create_task(task)
         except BaseExceptionGroup as errors:
@@ -137,10 +140,21 @@ class Group:
 
         await ground.clock.offload_index(note)
 
+    # What the links say.
+
+    async def opened(self, peer: NodeId) -> None:
+        await self._peers.opened(peer)
+
+    async def received(self, peer: NodeId, message: GroupMessage) -> None:
+        await self._peers.received(peer, message)
+
+    async def closed(self, peer: NodeId) -> None:
+        await self._peers.closed(peer)
+
     # What the API asks.
 
     def status(self) -> GroupStatus:
-        return self._waiter.status(self._catch_up, self.peers)
+        return self._waiter.status(self._catch_up, self._peers)
 
     async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult:
         return await self._waiter.wait(path, nodes, timeout)
@@ -189,6 +203,3 @@ def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 
     collect(errors)
     return next((error for error in flat if isinstance(error, GroupHalted)), flat[0])
-
-
-__all__ = ["Group", "GroupSetup", "LinkError"]
