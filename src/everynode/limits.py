@@ -169,6 +169,7 @@ EXCLUDE_MEMORY_BYTES_MAX = 128 * MiB  # RE2 takes what the patterns of one group
 # Daemon. A halted group looks this often whether its cause is gone: soon enough after a mount, cheap enough for ever.
 HALT_RETRY = 3.0
 HALT_RETRY_MAX = 60.0  # one that fails by a defect is tried ever more slowly
+ROOT_CHECK_INTERVAL = 3.0  # five system calls; an unmounted root that nobody touches is noticed within this
 WORKERS = 4  # threads that hash, stage and place for all groups: more than cores, because some of them wait for disks
 LEAVE_SECONDS = 1.0  # a node that leaves stays this long, so that its peers hear the goodbye
 GC_THRESHOLD = 50_000  # new objects between collections: a batch makes thousands, nearly none of them in cycles

@@ -268,11 +268,6 @@ def _lost(error: Exception | None) -> LinkError:
     match error:
         case None:
             return LinkError("the peer closed the link")
-        case ssl.SSLError() if "ALERT" in (error.reason or ""):
-            return LinkError(
-                f"the peer refused this node's certificate ({error.reason}): "
-                "it does not count this node among the members (any more)"
-            )
         case OSError() if error.strerror:
             return LinkError(f"the link broke: {error.strerror}")
         case _:

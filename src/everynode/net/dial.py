@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ async def connect(addresses: Sequence[str]) -> socket.socket:
                 try:
                     return await _connect_one(resolved)
                 except OSError as error:
-                    reason = error.strerror or f"no answer within {limits.CONNECT_TIMEOUT:g} s"
+                    # asyncio puts its own words into strerror.
+                    reason = os.strerror(error.errno) if error.errno else f"silent for {limits.CONNECT_TIMEOUT:g} s"
                     failures.append(f"{show_sockaddr(resolved.sockaddr)}: {reason}")
         except LinkError as error:
             failures.append(str(error))

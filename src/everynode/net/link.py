@@ -51,7 +51,16 @@ class Link:
 
     async def hear_hello(self, cluster: bytes) -> None:
         """Wait for the peer's hello. Raises LinkError if it says anything else, or is not who its certificate says."""
-        hello = await self.channel.receive()
+        try:
+            hello = await self.channel.receive()
+        except LinkError as error:
+            if not self.dialled:
+                raise
+            # In TLS 1.3 a client that is refused sees a complete handshake first, and often a reset for an alert.
+            raise LinkError(
+                f"{self.peer.name} ended the connection without a hello ({error}): "
+                "most likely it does not count this node among the members (any more)"
+            ) from error
         if not isinstance(hello, Hello):
             raise LinkError(f"{self.peer.name} spoke before it said hello; the link is closed")
         if hello.protocol != PROTOCOL:
