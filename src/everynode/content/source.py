@@ -42,6 +42,11 @@ def open_local(root: Root, path: RelPath) -> int:
     return _open(root, path)
 
 
+def open_vaulted(root: Root, name: bytes) -> int:
+    """The same of a file in the vault folder."""
+    return _open_at(root.kernel, root.vault_fd, name)
+
+
 def _open(root: Root, path: RelPath) -> int:
     """-1: it cannot be opened, for whatever reason: another node may have it."""
     parent, _, name = path.rpartition(b"/")

@@ -15,7 +15,7 @@ Sequence = NewType("Sequence", int)
 """Counts the changes of one origin in one group, from 1, without holes."""
 
 Digest = NewType("Digest", bytes)
-"""32 bytes naming the content of a file, see `content.blocks`."""
+"""32 bytes naming the content of a file, see `tree.digest`."""
 
 Dot = tuple[Origin, Sequence]
 """The name of one local change."""

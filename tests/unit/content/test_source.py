@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from everynode.content.source import block_list, open_local, read_range, read_vaulted, vaulted_block_list
+from everynode.content.source import block_list, open_local, open_vaulted, read_range, read_vaulted, vaulted_block_list
 from everynode.limits import BLOCK_BYTES
 from everynode.model.entry import Stamp
 from everynode.model.path import RelPath
@@ -105,6 +105,10 @@ def test_what_was_vaulted_is_served_from_there(root: Root, content: bytes) -> No
     assert read_vaulted(root, name, stamp, 5, 5) == content[5:10]
     assert vaulted_block_list(root, name, stamp, file.entry.digest, file.entry.size) == hash_blocks(content)
     assert read_vaulted(root, b"n-gone", stamp, 5, 5) is None
+    fd = open_vaulted(root, name)
+    assert os.read(fd, 5) == content[:5]
+    os.close(fd)
+    assert open_vaulted(root, b"n-gone") == -1
     assert vaulted_block_list(root, b"n-gone", stamp, file.entry.digest, file.entry.size) is None
 
 
