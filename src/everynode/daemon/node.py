@@ -17,6 +17,7 @@ from everynode.cluster.membership import Membership
 from everynode.daemon.admin import Admin
 from everynode.daemon.facade import HeldGroup
 from everynode.daemon.gossip import Gossip
+from everynode.daemon.held import release_given_up
 from everynode.daemon.processes import ProcessNames
 from everynode.daemon.supervisor import GroupSupervisor, Surroundings
 from everynode.errors import ConfigError, EverynodeError, LinkError
@@ -124,6 +125,8 @@ class Node:
         await self._stop_groups(
             [group for group, (supervisor, _) in self._supervisors.items() if wanted.get(group) != supervisor.settings]
         )
+        if not self.membership.removed:
+            release_given_up(self._around.home, self._around.kernel, wanted)
         for group, settings in wanted.items():
             if group not in self._supervisors:
                 supervisor = GroupSupervisor(self._around, settings)

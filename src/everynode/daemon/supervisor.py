@@ -18,17 +18,17 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from everynode.cluster.home import Home
 from everynode.daemon.clock import RealClock
+from everynode.daemon.held import Held
 from everynode.errors import EverynodeError, GroupHalted, IndexDamaged
 from everynode.group.ground import GroupSetup
 from everynode.group.life import Group
 from everynode.index.schema import set_aside
 from everynode.index.store import Index
 from everynode.kernel.protocol import Kernel
-from everynode.limits import HALT_RETRY, HALT_RETRY_MAX
+from everynode.limits import HALT_RETRY, HALT_RETRY_MAX, ROOT_CHECK_INTERVAL
 from everynode.model.ids import NodeId
 from everynode.model.path import ROOT
 from everynode.model.policy import GroupSettings
@@ -36,7 +36,6 @@ from everynode.net.routes import GroupRoutes
 from everynode.report.audit import Happening, Journal
 from everynode.report.status import GroupState, GroupStatus
 from everynode.tree.root import Root
-from everynode.trust.durable import write_durably
 from everynode.watch.choose import WatchNotices, open_notices
 
 logger = logging.getLogger("everynode.group")
@@ -138,6 +137,7 @@ class GroupSupervisor:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(group.run(attached))
                     tasks.create_task(attached.run())
+                    tasks.create_task(_watch_root(clock, root))
                     self.running = group
                     self.state, self.reason = "live", ""
                     logger.info("group %s is live at %s", settings.name, settings.root)
@@ -159,7 +159,7 @@ class GroupSupervisor:
         """Everything open, and closed in the end when no thread uses it any more. The last one: held here first now."""
         around, settings = self._around, self.settings
         path = os.fsencode(settings.root)
-        held = Held(around.home, settings)
+        held = Held(around.home, settings.id, path)
         clock = RealClock(around.pool, settings.name)
         try:
             first = not held.ever()
@@ -184,27 +184,15 @@ class GroupSupervisor:
             clock.close()
 
 
-class Held:
-    """Remembers in the home which root a group was given: only a new one may be made and marked."""
-
-    def __init__(self, home: Home, settings: GroupSettings) -> None:
-        self._path: Path = home.index_folder / f"{settings.id.hex()}.root"
-        self._root = os.fsencode(settings.root)
-
-    def ever(self) -> bool:
-        return self._path.exists()
-
-    def here(self) -> bool:
-        """A root that was ours and is missing or unmarked must halt the group, not be made anew."""
-        return self.ever() and self._path.read_bytes() == self._root
-
-    def remember(self) -> None:
-        if not self.here():
-            write_durably(self._path, self._root)
-
-
 def _open_root(kernel: Kernel, path: bytes, group: bytes, create: bool) -> Root:
     return Root.open(kernel, path, group, create=create)
+
+
+async def _watch_root(clock: RealClock, root: Root) -> None:
+    """Raises GroupHalted when the root is not where it was: what is open still works then, and hides it."""
+    while True:
+        await clock.sleep(ROOT_CHECK_INTERVAL)
+        await clock.offload(root.check)
 
 
 def _reported(error: BaseException) -> EverynodeError | None:

@@ -113,6 +113,11 @@ class Root:
         """A name in the vault folder that was never used before. Safe from any thread."""
         return b"%s-%s-%x" % (kind, self._life, next(self._numbers))
 
+    def release(self) -> None:
+        """The group is given up: without its marker the root may be given to another one. All else stays."""
+        self.kernel.unlink_at(self._own_fd, MARKER_NAME)
+        self.kernel.sync_file(self._own_fd)
+
     def close(self) -> None:
         """Once, after the last use."""
         _close_all(self.kernel, [self.vault_fd, self._own_fd, self.fd])
