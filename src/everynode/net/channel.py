@@ -90,6 +90,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         self._reason: LinkError | None = None
         self.closed = asyncio.Event()
         """Set when nothing more will be sent or received; `reason` then says why."""
+        self._lost = asyncio.Event()
         self.on_closed: Callable[[], None] = lambda: None
         """Called once, when `closed` is set."""
         self.reading_paused = False
@@ -170,6 +171,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end(_lost(exc))
+        self._lost.set()
 
     # -- what the link calls
 
@@ -221,6 +223,16 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         """End now."""
         self._end(reason)
         if self._transport is not None:
+            self._transport.abort()
+
+    async def wait_lost(self) -> None:
+        """After `close` or `abort`: until the connection is gone, with what was still to be sent, within bounds."""
+        if self._transport is None:
+            return
+        try:
+            async with asyncio.timeout(limits.CLOSE_TIMEOUT):
+                await self._lost.wait()
+        except TimeoutError:
             self._transport.abort()
 
     # -- inside

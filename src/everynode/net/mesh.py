@@ -93,6 +93,8 @@ class Mesh:
     def close(self) -> None:
         """Say goodbye to all and let `run` return, when the events under way have been dealt with."""
         self._closing.set()
+        if self._tasks is None:
+            self._listener.close()
 
     def refresh(self) -> None:
         """The members changed: cut who is none any more, dial who is new, try again at once who is away."""
@@ -284,9 +286,12 @@ class Mesh:
                 while True:
                     await self._events.received(node, await link.receive())
             except EverynodeError as error:
-                link.abort(error if isinstance(error, LinkError) else LinkError(str(error)))
+                if not link.closed:
+                    link.abort(error if isinstance(error, LinkError) else LinkError(str(error)))
                 _log.info("link with %s ended: %s", peer.member.name, link.channel.reason)
             finally:
-                link.abort("this node stops")
+                if not link.closed:
+                    link.abort("this node stops")
                 peer.open = None
                 await self._events.unlinked(node)
+        await link.channel.wait_lost()

@@ -10,7 +10,7 @@ import pytest
 
 from everynode import limits
 from everynode.errors import ConfigError, LinkError
-from everynode.model.message import FetchPart, Gone, Hello, Ping, RunEnd, RunPart
+from everynode.model.message import FetchPart, Gone, GroupBye, Hello, Ping, RunEnd, RunPart
 from everynode.net.link import PROTOCOL
 from everynode.wire.frames import frame_of
 from tests.unit.net.nodes import CLUSTER, GROUP, Node, frames_until_end, nodes_of, raw_tls, running
@@ -324,6 +324,19 @@ def test_a_slow_handler_stops_the_sender_and_memory_stays_bounded(run: Run, tmp_
     run(main())
 
 
+def test_a_goodbye_that_was_sent_arrives_before_the_link_ends(run: Run, tmp_path: Path) -> None:
+    async def main() -> None:
+        a, b = await nodes_of(tmp_path, "a", "b")
+        async with running(b):
+            async with running(a):
+                await a.until(lambda: a.linked_with() == {"b"} and b.linked_with() == {"a"})
+                await a.mesh.send(b.node, GroupBye(GROUP, "stopping"))
+            await b.until(lambda: ("unlinked", "a") in b.said)
+            assert b.messages() == [GroupBye(GROUP, "stopping")]
+
+    run(main())
+
+
 def test_messages_of_a_run_keep_their_order(tmp_path: Path) -> None:
     async def main() -> None:
         a, b = await nodes_of(tmp_path, "a", "b")
@@ -377,6 +390,7 @@ def test_a_listen_address_in_use_is_an_error_of_the_settings(tmp_path: Path) -> 
             await b.listen(a.address)
         with pytest.raises(ConfigError, match=r"nowhere\.invalid"):
             await b.listen("nowhere.invalid:1")
+        a.mesh.close()
 
     asyncio.run(main())
 
