@@ -19,6 +19,9 @@ from everynode.model.record import Record
 from everynode.tree.observe import observe
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
 
+FIRST_AGAIN = 0.002
+"""Seconds until a path is looked at again whose record changed during the look."""
+
 
 @dataclass(slots=True)
 class Look:
@@ -180,21 +183,22 @@ class Capture:
 
     async def _see(self, looks: dict[RelPath, Look]) -> list[Looked]:
         ground = self._ground
-        records = await ground.clock.offload_index(self._read, looks)
+        records, placings = await ground.clock.offload_index(self._read, looks)
         items: list[tuple[RelPath, Stamp | None]] = []
         for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
             placed = donor.placed if donor is not None else record.placed if record is not None else None
             items.append((path, None if placed is None or look.forced else placed.stamp))
         seen = await ground.clock.offload(self._observe, items)
         return [
-            Looked(path, record, observation, donor)
+            Looked(path, record, observation, donor, placings)
             for path, (record, donor), observation in zip(looks, records, seen, strict=True)
         ]
 
-    def _read(self, looks: dict[RelPath, Look]) -> list[tuple[Record | None, Record | None]]:
+    def _read(self, looks: dict[RelPath, Look]) -> tuple[list[tuple[Record | None, Record | None]], int]:
         """Records of the paths and of their donors. Runs on the index thread."""
         get = self._ground.index.get
-        return [(get(path), get(look.donor) if look.donor is not None else None) for path, look in looks.items()]
+        records = [(get(path), get(look.donor) if look.donor is not None else None) for path, look in looks.items()]
+        return records, self._ground.index.placings
 
     def _observe(self, items: Sequence[tuple[RelPath, Stamp | None]]) -> list[Observation]:
         """Runs on a thread. Raises GroupHalted: absence in a root that is gone is no deletion."""
@@ -209,7 +213,7 @@ class Capture:
     def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
         ground = self._ground
         for path in judgement.again:
-            self._looks.setdefault(path, looks[path]).due = 0.0
+            self._looks.setdefault(path, looks[path]).due = ground.clock.monotonic() + FIRST_AGAIN
         for look in looked:
             match look.seen:
                 case Busy():

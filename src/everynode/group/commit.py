@@ -34,6 +34,7 @@ def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) 
     """All or nothing, durable when it returns. Runs on the index thread."""
     result = Committed()
     with index.transaction():
+        index.placings += 1
         for record in excluded:
             _leave_alone(index, record)
         for one in done:

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.detect import Change, Known, Nothing, Restamp, detect
+from everynode.core.detect import Change, Known, Meaning, Nothing, Restamp, detect
 from everynode.group.announce import Announcement
 from everynode.index.store import Index
+from everynode.limits import SCAN_BATCH
 from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Digest
 from everynode.model.message import WireRecord
@@ -43,6 +44,8 @@ class Looked:
     seen: Observation
     donor: Record | None = None
     """The record of the path from where it was moved as part of a directory."""
+    placings: int = -1
+    """How often apply had committed when the record was read; -1: not known."""
 
 
 def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
@@ -75,6 +78,8 @@ def _judge_one(index: Index, look: Looked, suspect_above: int | None, out: Judge
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return
+    if entry is None and _is_directory(record) and not _empty_out(index, look, suspect_above, out):
+        return
     meaning = detect(record, entry, stamp, index.origin, index.next_sequence())
     match meaning:
         case Nothing():
@@ -87,13 +92,43 @@ def _judge_one(index: Index, look: Looked, suspect_above: int | None, out: Judge
             assert record is not None
             _settle(index, record, placed, out)
         case Change():
-            if _is_suspect(index, record, suspect_above):
-                assert record is not None and record.placed is not None
-                lost = Placed(record.placed.version, entry, stamp, record.placed.shown)
-                index.set_placed(msgspec.structs.replace(record, placed=lost, unplaced=True), record)
-                out.work = True
-                return
-            _change(index, look.path, record, meaning, content, out)
+            _change_unless_lost(index, look.path, record, meaning, content, suspect_above, out)
+
+
+def _is_directory(record: Record | None) -> bool:
+    there = record.placed.entry if record is not None and record.placed is not None else None
+    return there is not None and there.kind == Kind.DIRECTORY
+
+
+def _empty_out(index: Index, look: Looked, suspect_above: int | None, out: Judgement) -> bool:
+    """A directory that is gone proves that everything below it is: that is judged first, from the bottom up.
+
+    Else the directory would be derived from descendants that are deleted a moment later. False: something was placed
+    since the look, maybe below; each path is looked at on its own then.
+    """
+    if look.placings != index.placings:
+        out.directories_gone.append(look.path)
+        out.again.append(look.path)
+        return False
+    below: list[Record] = []
+    after = b""
+    while rows := index.below(look.path, after, SCAN_BATCH):
+        below += [r for r in rows if r.placed is not None and r.placed.entry is not None]
+        after = rows[-1].path
+    for record in reversed(below):
+        meaning = detect(record, None, None, index.origin, index.next_sequence())
+        _apply_absence(index, record, meaning, suspect_above, out)
+    return True
+
+
+def _apply_absence(index: Index, record: Record, meaning: Meaning, suspect_above: int | None, out: Judgement) -> None:
+    match meaning:
+        case Known(placed):
+            _settle(index, record, placed, out)
+        case Change():
+            _change_unless_lost(index, record.path, record, meaning, None, suspect_above, out)
+        case _:
+            return
 
 
 def _settle(index: Index, record: Record, placed: Placed, out: Judgement) -> None:
@@ -101,6 +136,24 @@ def _settle(index: Index, record: Record, placed: Placed, out: Judgement) -> Non
     only = len(record.version.siblings) == 1
     index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=not only), record)
     out.work = out.work or not only
+
+
+def _change_unless_lost(
+    index: Index,
+    path: RelPath,
+    record: Record | None,
+    change: Change,
+    content: bytes | None,
+    suspect_above: int | None,
+    out: Judgement,
+) -> None:
+    if _is_suspect(index, record, suspect_above):
+        assert record is not None and record.placed is not None
+        lost = Placed(record.placed.version, change.placed.entry, change.placed.stamp, record.placed.shown)
+        index.set_placed(msgspec.structs.replace(record, placed=lost, unplaced=True), record)
+        out.work = True
+    else:
+        _change(index, path, record, change, content, out)
 
 
 def _is_suspect(index: Index, record: Record | None, suspect_above: int | None) -> bool:
@@ -130,7 +183,7 @@ def _change(
         out.work = True
         if (parent := parent_of(path)) != ROOT:
             out.parents.add(parent)
-    if before is not None and before.kind == Kind.DIRECTORY and (now is None or now.kind != Kind.DIRECTORY):
+    if before is not None and before.kind == Kind.DIRECTORY and now is not None and now.kind != Kind.DIRECTORY:
         out.directories_gone.append(path)
     if now is not None and now.kind == Kind.DIRECTORY and (before is None or before.kind != Kind.DIRECTORY):
         out.directories_new.append(path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from everynode.core.plan import Step, Target
 from everynode.core.shown import bare_directory
 from everynode.errors import GroupHalted
@@ -60,7 +62,7 @@ def place_batch(
         elif item.staged is not None:
             unused.append(item.staged.name)
     remove(root, unused)
-    set_times(root, jobs, changed, directory_times)
+    _set_times(root, jobs, changed, directory_times, done)
     if items or staged:
         sync_paths(root, changed)
     return list(done.values())
@@ -163,15 +165,20 @@ def _item(job: Job, staged: Staged | None) -> PlaceItem:
     )
 
 
-def set_times(root: Root, jobs: list[Job], changed: set[RelPath], directory_times: dict[RelPath, int]) -> None:
-    """Directories show their recorded times again after their contents changed."""
+def _set_times(
+    root: Root, jobs: list[Job], changed: set[RelPath], directory_times: dict[RelPath, int], done: dict[RelPath, Done]
+) -> None:
+    """Directories show their recorded times again after their contents changed; only now is it known how they stand."""
     times = {path: directory_times[path] for path in changed if path != ROOT and path in directory_times}
     for job in jobs:
         entry = job.target.entry
         if entry is not None and entry.kind == Kind.DIRECTORY and job.target.step is not Step.NOTHING:
             times[job.target.record.path] = entry.mtime_ns
-    if times:
-        set_directory_times(root, list(times.items()))
+    for outcome in set_directory_times(root, list(times.items())) if times else ():
+        own = done.get(outcome.path)
+        if own is not None and type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
+            if own.job.target.step is not Step.NOTHING:
+                own.outcome = msgspec.structs.replace(own.outcome, stamp=outcome.stamp, entry=outcome.entry)
 
 
 __all__ = ["Done", "GroupHalted", "place_batch"]

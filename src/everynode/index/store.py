@@ -40,6 +40,8 @@ class Index:
         self.life = self._required("life")
         self.state = self._load_state()
         self._dirty = False
+        self.placings = 0
+        """Counts the batches that apply committed in this run: tells a look whether anything was placed since."""
         self.vault = VaultCatalogue(self._connection)
 
     def _begin_epoch(self, state: State) -> None:
