@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from everynode.group.life import Group
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from tests.sim.loop import SimLoop, chance, simulate
 from tests.sim.network import Network
@@ -27,6 +28,7 @@ class Plan:
     seconds: float = 40.0
     acts: float = 2.0
     crashes: float = 0.02
+    stops: float = 0.02
     power_cuts: float = 0.01
     cuts: float = 0.1
     partitions: float = 0.02
@@ -133,6 +135,7 @@ class Cluster:
         rates = {
             self._work: plan.acts * len(self.nodes),
             self._crash: plan.crashes,
+            self._stop: plan.stops,
             self._lose_power: plan.power_cuts,
             self._cut: plan.cuts,
             self._partition: plan.partitions,
@@ -189,6 +192,9 @@ class Cluster:
     async def _crash(self, node: SimNode) -> None:
         node.die()
 
+    async def _stop(self, node: SimNode) -> None:
+        await node.stop_cleanly()
+
     async def _lose_power(self, node: SimNode) -> None:
         await self.cut_power(node)
 
@@ -218,7 +224,7 @@ class Cluster:
             node.start()
 
 
-def run_seed(seed: int, make: Make, plan: Plan | None = None) -> Outcome:
+def run_seed(seed: int, make: Make = Group, plan: Plan | None = None) -> Outcome:
     """One whole run. The same seed, plan and PYTHONHASHSEED give the same trace."""
 
     async def scenario(loop: SimLoop) -> Outcome:

@@ -129,12 +129,15 @@ class Network:
             if other != links.node:
                 self._dial(_pair(links.node, other))
 
-    def end(self, node: NodeId) -> None:
-        """The process is gone: it hears nothing more, its peers notice some time later."""
+    def end(self, node: NodeId, *, at_once: bool = True) -> None:
+        """The process is gone: it hears nothing more, its peers notice some time later.
+
+        Not `at_once`: it only closed its links, and may live on for a while without them.
+        """
         if node not in self._nodes:
             return  # it died before it began
         links, _ = self._nodes.pop(node)
-        links.dead = True
+        links.dead = at_once
         links.sides.clear()
         for pair in [p for p in self._links if node in p]:
             link = self._links[pair]

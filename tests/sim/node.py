@@ -35,10 +35,11 @@ ROOT_PATH = b"/srv/tree"
 class GroupLife(LinkEvents, Protocol):
     """What the harness asks of a group."""
 
-    async def run(self) -> None: ...
+    async def run(self, links: Links) -> None: ...
+    async def stop(self) -> None: ...
 
 
-Make = Callable[[GroupSetup, Links], GroupLife]
+Make = Callable[[GroupSetup], GroupLife]
 
 
 @dataclass
@@ -60,7 +61,10 @@ class Life:
     clock: SimClock
     links: NodeLinks
     notices: SimNotices
+    group: GroupLife | None = None
     task: asyncio.Task[None] | None = None
+    stopping: bool = False
+    """It was asked to stop: being cancelled is no failure."""
 
 
 @dataclass
@@ -91,6 +95,7 @@ class SimNode:
         """Ends of a daemon that no fault explains; each is a defect."""
         self._acting = False
         self._died_at = 0.0
+        self._claimed = False
         setup = FakeKernel(self.disk)
         top = setup.open_root(b"/")
         setup.mkdir_at(top, b"srv", 0o755)
@@ -123,15 +128,16 @@ class SimNode:
 
     async def _live(self, life: Life) -> None:
         try:
-            root = Root.open(life.kernel, ROOT_PATH, GROUP_ID, create=self.lives == 1, life=b"%x" % self.lives)
-            group = self.make(self._setup(life, root), life.links)
-            self.network.begin(life.links, group)
-            await group.run()
+            root = Root.open(life.kernel, ROOT_PATH, GROUP_ID, create=not self._claimed, life=b"%x" % self.lives)
+            self._claimed = True
+            life.group = self.make(self._setup(life, root))
+            self.network.begin(life.links, life.group)
+            await life.group.run(life.links)
             if not life.kernel.dead:
                 self.failures.append(RuntimeError("the group ended by itself"))
         except BaseException as error:
             # In a dying process everything fails; asked for is only that a living one does not.
-            if not life.kernel.dead:
+            if not life.kernel.dead and not life.stopping:
                 self.failures.append(error)
                 self.die()
         finally:
@@ -171,6 +177,22 @@ class SimNode:
         if life.task is not None and life.task is not asyncio.current_task():
             life.task.cancel()
 
+    async def stop_cleanly(self) -> None:
+        """As a service manager does it."""
+        life = self.life
+        if life is None or life.kernel.dead or life.task is None:
+            return
+        life.stopping = True
+        self.network.end(self.node, at_once=False)
+        life.task.cancel()
+        await asyncio.wait([life.task])
+        if not life.kernel.dead and life.group is not None:
+            try:
+                await life.group.stop()
+            except Crash:
+                pass
+        self.die()
+
     async def reap(self) -> None:
         """After `die`: the index is as its last commit left it, and another life may start."""
         life = self.life
@@ -205,9 +227,9 @@ class SimNode:
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def _acted(self, path: bytes, before: Seen | None, after: Seen | None) -> None:
+    def _acted(self, path: bytes, before: Seen | None, after: Seen | None, finished: bool) -> None:
         self.loop.note(b"act " + self.node + path)
-        self.oracle.acted(self.node, self.loop.time(), path, before, after, self.vault())
+        self.oracle.acted(self.node, self.loop.time(), path, before, after, self.vault(), finished=finished)
 
     def _gate(self, call: str, about: bytes, when: When) -> None:
         faults = self.faults

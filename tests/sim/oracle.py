@@ -45,6 +45,8 @@ class Act:
     vault: Vault
     by_user: bool = True
     """False: a power cut left this."""
+    finished: bool = True
+    """False: a file that its writer still holds open; nothing is owed to it, and it must not be shown elsewhere."""
     undone: bool = False
     unsure: bool = False
 
@@ -78,10 +80,18 @@ class Oracle:
     # -- what happens -----------------------------------------------------------------------------
 
     def acted(
-        self, node: NodeId, time: float, path: bytes, before: Seen | None, after: Seen | None, vault: Vault
+        self,
+        node: NodeId,
+        time: float,
+        path: bytes,
+        before: Seen | None,
+        after: Seen | None,
+        vault: Vault,
+        *,
+        finished: bool = True,
     ) -> Act:
         """A user changed a path. A touch that changes nothing is an act too."""
-        return self._add(Act(0, node, time, path, before, after, vault))
+        return self._add(Act(0, node, time, path, before, after, vault, finished=finished))
 
     def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
         """The daemon made something visible, or removed it."""
@@ -127,7 +137,7 @@ class Oracle:
         act.number = self._number
         self.acts[act.path].append(act)
         content = content_of(act.after)
-        if content is not None:
+        if content is not None and act.finished:
             self._known.add(content)
         return act
 
@@ -205,7 +215,7 @@ def _made(acts: Iterable[Act]) -> dict[Content, int]:
     return {
         content: act.number
         for act in acts
-        if act.by_user and not act.undone and (content := content_of(act.after)) is not None
+        if act.by_user and act.finished and not act.undone and (content := content_of(act.after)) is not None
     }
 
 

@@ -154,7 +154,7 @@ def test_after_any_work_a_power_cut_keeps_all_that_was_synced_and_not_touched_si
     workload = Workload(loop)
     disk = new_disk()
     touched: set[bytes] = set()
-    user = User(disk, ROOT, lambda path, before, after: touched.add(path))
+    user = User(disk, ROOT, lambda path, *states: touched.add(path))
     for _ in range(100):
         workload.act(user)
     workload.finish()

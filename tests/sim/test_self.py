@@ -53,25 +53,27 @@ class Listener:
 class IdleGroup(Listener):
     """A group that reads a little and keeps nothing alike."""
 
-    def __init__(self, setup: GroupSetup, links: Links) -> None:
+    def __init__(self, setup: GroupSetup) -> None:
         super().__init__()
         self._setup = setup
-        self._links = links
 
     async def received(self, peer: NodeId, message: GroupMessage) -> None:
         pass
 
-    async def run(self) -> None:
+    async def run(self, links: Links) -> None:
         clock, kernel = self._setup.clock, self._setup.root.kernel
         self._setup.notices.start()
         while True:
             await clock.offload(kernel.list_directory, self._setup.root.fd)
-            for peer in self._links.peers():
+            for peer in links.peers():
                 try:
-                    await self._links.send(peer, heads(1))
+                    await links.send(peer, heads(1))
                 except LinkError:
                     pass
             await clock.sleep(0.5)
+
+    async def stop(self) -> None:
+        pass
 
 
 BUSY = Plan(seconds=20.0, crashes=0.2, power_cuts=0.1, partitions=0.1, call_faults=Faults(crash=0.01, act=0.05))

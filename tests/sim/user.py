@@ -12,7 +12,7 @@ from everynode.kernel.protocol import RenameFlag
 from everynode.limits import RESERVED_NAME
 from tests.sim.disk import Disk
 from tests.sim.fake_kernel import FakeKernel
-from tests.sim.inodes import Inode
+from tests.sim.inodes import Dentry, Inode
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class Seen:
 
 
 Tree = dict[bytes, Seen]
-Report = Callable[[bytes, Seen | None, Seen | None], None]
-"""(path, what stood there before, what stands there now)."""
+Report = Callable[[bytes, Seen | None, Seen | None, bool], None]
+"""(path, what stood there before, what stands there now, whether that is finished)."""
 
 
 def seen(inode: Inode) -> Seen:
@@ -85,7 +85,7 @@ def read_vault(disk: Disk, root: bytes) -> frozenset[tuple[str, bytes]]:
 class User:
     """All paths are relative to `root`. Every method raises OSError as the kernel would."""
 
-    def __init__(self, disk: Disk, root: bytes, report: Report = lambda path, before, after: None) -> None:
+    def __init__(self, disk: Disk, root: bytes, report: Report = lambda *what: None) -> None:
         self.disk = disk
         self.root = root
         self._report = report
@@ -102,26 +102,31 @@ class User:
 
     def write_file(self, path: bytes, content: bytes, *, mode: int = 0o644) -> None:
         """Truncate or create, write, close: as `cat > path`."""
-        self.open_for_write(path, mode=mode).write(content).close()
+        self._open(path, truncate=True, mode=mode, quiet=True).write(content).close()
 
     def replace_file(self, path: bytes, content: bytes, *, mode: int = 0o644, sync: bool = False) -> None:
         """Write beside it and rename over it, as careful editors do."""
         directory = path.rpartition(b"/")[0]
         self._temporary += 1
         beside = (directory + b"/" if directory else b"") + b".tmp%d-%d" % (self.kernel.pid, self._temporary)
-        handle = self.open_for_write(beside, mode=mode).write(content)
+        handle = self._open(beside, truncate=True, mode=mode, quiet=True).write(content)
         if sync:
             handle.sync()
         handle.close()
         self.rename(beside, path)
 
     def append(self, path: bytes, content: bytes) -> None:
-        self.open_for_write(path, truncate=False).write(content).close()
+        self._open(path, truncate=False, mode=0o644, quiet=True).write(content).close()
 
     def open_for_write(self, path: bytes, *, truncate: bool = True, mode: int = 0o644) -> Writing:
+        """Each step is a change of its own, finished with the close."""
+        return self._open(path, truncate=truncate, mode=mode, quiet=False)
+
+    def _open(self, path: bytes, *, truncate: bool, mode: int, quiet: bool) -> Writing:
         before = self.see(path)
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if truncate else os.O_APPEND)
-        return Writing(self, path, before, self.kernel.open_beneath(self._fd, path, flags, mode))
+        fd = self.kernel.open_beneath(self._fd, path, flags, mode)
+        return Writing(self, path, before, fd, quiet)
 
     def unlink(self, path: bytes) -> None:
         with _Change(self, path) as directory:
@@ -171,8 +176,8 @@ class User:
     def sync(self) -> None:
         self.kernel.sync_filesystem(self._fd)
 
-    def report(self, path: bytes, before: Seen | None, after: Seen | None) -> None:
-        self._report(path, before, after)
+    def report(self, path: bytes, before: Seen | None, after: Seen | None, *, finished: bool = True) -> None:
+        self._report(path, before, after, finished)
 
     def _parent(self, path: bytes) -> int:
         directory = path.rpartition(b"/")[0] or b"."
@@ -189,32 +194,52 @@ class User:
 
 
 class Writing:
-    """A file held open for writing; the change counts as made when it is closed."""
+    """A file held open for writing. A `quiet` one reports only once, when it is closed.
 
-    def __init__(self, user: User, path: bytes, before: Seen | None, fd: int) -> None:
+    Reports are under the path that the file has now. A file that the daemon vaulted meanwhile still counts as the
+    path that was opened: nobody may lose what is written to it. An unlinked one counts as nothing.
+    """
+
+    def __init__(self, user: User, path: bytes, before: Seen | None, fd: int, quiet: bool) -> None:
         self.user = user
         self.path = path
         self._before = before
         self._fd = fd
+        self._quiet = quiet
+        if not quiet:
+            self._changed(finished=False)
 
     def write(self, content: bytes) -> Writing:
+        if not self._quiet:
+            self._before = self._now()
         while content:
             content = content[self.user.kernel.write(self._fd, content) :]
+        if not self._quiet:
+            self._changed(finished=False)
         return self
 
     def sync(self) -> None:
         self.user.kernel.sync_file(self._fd)
 
-    def close(self) -> None:
-        """Reports under the path that the file has now. A file that was vaulted meanwhile still counts as
-        the path that was opened: nobody may lose what is written to it. An unlinked one counts as nothing."""
-        name = self.user.kernel.name_of(self._fd)
-        after = seen(name.inode)
+    def close(self, *, finished: bool = True) -> None:
+        if not self._quiet:
+            self._before = self._now()
+        name, after = self.user.kernel.name_of(self._fd), self._now()
         self.user.kernel.close(self._fd)
-        if name.inode.nlink:
-            inside = name.path().removeprefix(self.user.root.strip(b"/")).lstrip(b"/")
-            vaulted = inside.startswith(RESERVED_NAME + b"/")
-            self.user.report(self.path if vaulted else inside, self._before, after)
+        self._report(name, after, finished=finished)
+
+    def _now(self) -> Seen:
+        return seen(self.user.kernel.name_of(self._fd).inode)
+
+    def _changed(self, *, finished: bool) -> None:
+        self._report(self.user.kernel.name_of(self._fd), self._now(), finished=finished)
+
+    def _report(self, name: Dentry, after: Seen, *, finished: bool) -> None:
+        if name.inode.nlink == 0:
+            return
+        inside = name.path().removeprefix(self.user.root.strip(b"/")).lstrip(b"/")
+        vaulted = inside.startswith(RESERVED_NAME + b"/")
+        self.user.report(self.path if vaulted else inside, self._before, after, finished=finished)
 
 
 class _Change:

@@ -61,7 +61,7 @@ class Workload:
         """Before the cut: what `user` has half written counts as it stands."""
         for writing in [w for w in self.unfinished if w.user is user]:
             self.unfinished.remove(writing)
-            writing.close()
+            writing.close(finished=False)
 
     def _go_on(self) -> None:
         writing = self._rng.choice(self.unfinished)
