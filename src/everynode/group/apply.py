@@ -213,6 +213,8 @@ class Applier:
         self._announcer.announce(committed.adopted)
         if committed.adopted:
             ground.work.set()
+        for name in committed.written:
+            self._capture.vault_notices.put_nowait(name)
         ground.inline.drop({Digest(job.target.entry.digest) for job in jobs.values() if job.target.entry})
         ground.setup.journal.add_many(ground.setup.name, committed.happened)
         ground.progressed()

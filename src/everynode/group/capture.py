@@ -237,7 +237,7 @@ class Capture:
             setup = ground.setup
             node = setup.node
             setup.journal.add_many(
-                setup.name, [(path, what, node, looks[path].pid, "") for path, what in judgement.happened]
+                setup.name, [(path, what, node, _pid_of(looks, path), "") for path, what in judgement.happened]
             )
         if judgement.work:
             ground.work.set()
@@ -276,6 +276,12 @@ class Capture:
             not look.attempts and (path == below or is_below(path, below)) for path, look in self._looks.items()
         ) or (self._in_hand):
             await self._ground.wait_progress()
+
+
+def _pid_of(looks: dict[RelPath, Look], path: RelPath) -> int:
+    """A path that went with its directory had no look of its own."""
+    look = looks.get(path)
+    return look.pid if look is not None else 0
 
 
 async def _either(*coroutines: Coroutine[Any, Any, object]) -> None:

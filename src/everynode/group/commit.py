@@ -26,6 +26,8 @@ class Committed:
     placed: list[RelPath] = field(default_factory=list)
     failed: list[NotPut] = field(default_factory=list)
     adopted: list[Announcement] = field(default_factory=list)
+    written: list[bytes] = field(default_factory=list)
+    """Names in the vault of contents that somebody is writing: to be adopted when he is done."""
     denied: list[tuple[RelPath, str]] = field(default_factory=list)
     happened: list[tuple[RelPath, Happening, NodeId, int, str]] = field(default_factory=list)
 
@@ -71,13 +73,16 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
     unplaced = now.version != target.record.version
     index.set_placed(msgspec.structs.replace(now, placed=placed, unplaced=unplaced), now)
     if put.vaulted:
-        old = one.vaulted_entry if put.swapped_other else before.entry if before is not None else None
+        old = one.vaulted_entry or (before.entry if before is not None else None)
         if old is not None:
             why = "replaced" if entry is not None else "deleted"
             index.vault.add(Kept(put.vaulted, path, old, now_ns, why))
-    if put.swapped_other and one.vaulted_entry is not None:
+    if put.swapped_other:
         base = before.version if before is not None else None
-        result.adopted.append(adopt(index, path, one.vaulted_entry, base))
+        if one.vaulted_entry is not None:
+            result.adopted.append(adopt(index, path, one.vaulted_entry, base))
+        else:
+            result.written.append(put.vaulted)
     if target.entry is None or (before is not None and before.entry is None):
         index.recheck_ancestors(path)
     result.placed.append(path)

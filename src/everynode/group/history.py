@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from everynode.content.source import open_local
+from everynode.content.source import open_local, open_vaulted
 from everynode.core.shown import ranking
 from everynode.core.versions import merge, supersede
 from everynode.errors import PathError
@@ -19,7 +19,6 @@ from everynode.model.path import RelPath, show_path
 from everynode.model.record import Record, Sibling, Version
 from everynode.report.audit import Happening
 from everynode.report.status import ConflictView, GenerationView, SiblingView, path_fields
-from everynode.tree.vaulted import open_vaulted
 
 CONFLICTS_LISTED_MAX = 10_000
 
@@ -88,12 +87,10 @@ class History:
 
     def _open_kept(self, path: RelPath, name: bytes) -> int:
         """Runs on a thread."""
-        try:
-            return open_vaulted(self._ground.setup.root, name)
-        except OSError as error:
-            raise PathError(
-                f"the copy of {show_path(path)} in the vault cannot be opened: {error.strerror}", path=path
-            ) from error
+        fd = open_vaulted(self._ground.setup.root, name)
+        if fd < 0:
+            raise PathError(f"the copy of {show_path(path)} in the vault cannot be opened; is it a file?", path=path)
+        return fd
 
     def _sibling_of(self, path: RelPath, dot: str) -> tuple[Record, Sibling]:
         record = self._ground.index.get(path)

@@ -12,18 +12,20 @@ from everynode.group.commit import adopt
 from everynode.group.ground import Ground
 from everynode.index.vault_catalogue import Kept
 from everynode.limits import (
+    BUSY_LOOK_INTERVAL_MS,
     FORGET_BATCH,
     FORGET_INTERVAL,
     PRUNE_INTERVAL,
     SYNC_INTERVAL,
 )
-from everynode.model.entry import Entry
+from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Digest
 from everynode.model.path import ROOT, RelPath
 from everynode.model.record import Vector
 from everynode.report.audit import Happening
+from everynode.tree.observe import observe_vaulted
+from everynode.tree.outcome import Absent, Busy, Observation, Present
 from everynode.tree.vault import bytes_short, leftovers, remove
-from everynode.tree.vaulted import entry_in_vault
 
 PINNED_MAX = 100_000
 """Conflicts whose losers are looked up at once when pruning."""
@@ -144,10 +146,13 @@ class Keeper:
         for left in await ground.clock.offload(leftovers, setup.root, names):
             if left.name.startswith(b"p-"):
                 continue  # parts of a content that is being fetched
-            entry = await ground.clock.offload(entry_in_vault, setup.root, left.name)
-            if entry is None:
+            seen = await self._look(left.name)
+            if left.kind is Kind.DIRECTORY or type(seen) is Absent:
                 await ground.clock.offload(remove, setup.root, [left.name])
                 continue
+            if type(seen) is not Present:
+                continue  # in somebody's hands: its last notice, or the next start, accounts for it
+            entry = seen.entry
             owner = await ground.clock.offload_index(self._owner, Digest(entry.digest))
             if owner is None:
                 setup.journal.add(
@@ -184,12 +189,23 @@ class Keeper:
         ground = self._ground
         while True:
             name = await names.get()
-            entry = await ground.clock.offload(entry_in_vault, ground.setup.root, name)
-            if entry is not None:
-                announcement = await ground.clock.offload_index(self._adopt_written, name, entry)
+            seen = await self._look(name)
+            if type(seen) is Busy:
+                await ground.clock.sleep(BUSY_LOOK_INTERVAL_MS / 1000)
+                names.put_nowait(name)
+            elif type(seen) is Present:
+                announcement = await ground.clock.offload_index(self._adopt_written, name, seen.entry)
                 if announcement is not None:
                     self._announcer.announce([announcement])
                     ground.work.set()
+
+    async def _look(self, name: bytes) -> Observation:
+        setup = self._ground.setup
+
+        def look() -> Observation:
+            return observe_vaulted(setup.root, [name], now_ns=setup.clock.now_ns())[0]
+
+        return await setup.clock.offload(look)
 
     def _adopt_written(self, name: bytes, entry: Entry) -> Announcement | None:
         """Runs on the index thread."""

@@ -16,13 +16,13 @@ from everynode.model.entry import Entry, Kind
 from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import set_directory_times
-from everynode.tree.outcome import NotPut, PlaceOutcome, Put, Refusal, Staged
+from everynode.tree.observe import observe_vaulted
+from everynode.tree.outcome import NotPut, PlaceOutcome, Present, Put, Refusal, Staged
 from everynode.tree.place import MovedFrom, PlaceItem, place
 from everynode.tree.root import Root
 from everynode.tree.stage import StageItem, stage
 from everynode.tree.sync import make_durable, sync_paths
 from everynode.tree.vault import has_space, remove, restore_from
-from everynode.tree.vaulted import entry_in_vault
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Done:
     job: Job
     outcome: PlaceOutcome
     vaulted_entry: Entry | None = None
-    """Of what was swapped out against expectation."""
+    """Of what was swapped out against expectation; None: it has a writer still."""
     losers: list[Kept] = field(default_factory=list)
     """Losing contents that are in the vault now."""
 
@@ -58,7 +58,8 @@ def place_batch(
             if item.entry is not None and item.staged is None and item.moved_from is None:
                 changed.add(item.path)
             if outcome.swapped_other and outcome.vaulted:
-                done[item.path].vaulted_entry = entry_in_vault(root, outcome.vaulted)
+                (seen,) = observe_vaulted(root, [outcome.vaulted], now_ns=now_ns)
+                done[item.path].vaulted_entry = seen.entry if type(seen) is Present else None
         elif item.staged is not None:
             unused.append(item.staged.name)
     remove(root, unused)
@@ -176,9 +177,10 @@ def _set_times(
             times[job.target.record.path] = entry.mtime_ns
     for outcome in set_directory_times(root, list(times.items())) if times else ():
         own = done.get(outcome.path)
-        if own is not None and type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
-            if own.job.target.step is not Step.NOTHING:
-                own.outcome = msgspec.structs.replace(own.outcome, stamp=outcome.stamp, entry=outcome.entry)
+        if own is None or own.job.target.step is Step.NOTHING:
+            continue
+        if type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
+            own.outcome = msgspec.structs.replace(own.outcome, stamp=outcome.stamp, entry=outcome.entry)
 
 
 __all__ = ["Done", "GroupHalted", "place_batch"]
