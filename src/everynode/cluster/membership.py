@@ -186,7 +186,10 @@ class Membership:
         self._invites.use(invite, fingerprint)
         if request.node not in self._members:
             edit = self._edit()
-            edit.node(NodeValue(request.name, request.certificate, request.addresses))
+            try:
+                edit.node(NodeValue(request.name, request.certificate, request.addresses))
+            except TrustError as error:
+                return joining.refuse(str(error))
             self._commit(edit)
         return joining.welcome(request, proof_key, self.identity.fingerprint, self._held.raw())
 

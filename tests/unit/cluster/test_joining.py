@@ -18,8 +18,9 @@ def prepared(nodes: Nodes, token: str, name: str = "beta", home: str = "") -> Jo
 
 
 def refusal(nodes: Nodes, joining: Joining, inviter: Membership) -> str:
+    answer = inviter.redeem(joining.request)  # never raises for what a stranger sends
     with pytest.raises(TrustError) as caught:
-        finish_join(joining, inviter.redeem(joining.request), nodes.clock)
+        finish_join(joining, answer, nodes.clock)
     assert not joining.home.has_cluster
     return str(caught.value)
 
@@ -258,6 +259,17 @@ def test_a_node_without_address_cannot_invite(nodes: Nodes) -> None:
     assert parse_token(alone.invite()).addresses == ("alone:1",)
     with pytest.raises(ConfigError, match="at least a second"):
         alone.invite(0)
+
+
+def test_a_full_cluster_file_lets_nobody_in_and_says_so(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:
+    from everynode import limits
+
+    alpha = nodes.first()
+    joining = prepared(nodes, alpha.invite())
+    monkeypatch.setattr(limits, "MEMBERS_MAX", 1)
+    assert "the cluster has 1 nodes" in refusal(nodes, joining, alpha)
+    monkeypatch.undo()
+    assert finish_join(joining, alpha.redeem(joining.request), nodes.clock).node in alpha.members()
 
 
 def test_invites_are_bounded(nodes: Nodes, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,8 @@ def test_without_patterns_nothing_is_excluded() -> None:
         ("f?o", "f/o", False, False),
         ("[!a]x", "bx", False, True),
         ("[!a]x", "ax", False, False),
+        ("/a[!b]c", "a/c", False, False),
+        ("/a[.-9]c", "a/c", False, False),
         ("[a-c]x", "bx", False, True),
         ("[[:digit:]]x", "7x", False, True),
         ("\\!important", "!important", False, True),

@@ -155,6 +155,19 @@ def test_what_a_removed_node_signs_afterwards_does_not_count(cluster: Cluster) -
     assert cluster.names(held) == ["node0", "node1"] and not held.meaning.groups
 
 
+def test_a_group_that_a_removed_node_removed_unheard_stays(cluster: Cluster) -> None:
+    held = cluster.held(cluster.group(0), cluster.removal(0, 2, (0, 1)), cluster.group(2, 2, removed=True))
+    assert cluster.root(held) == "/srv/www"
+
+
+def test_a_signature_by_another_key_than_the_author_s_never_counts(cluster: Cluster) -> None:
+    body, _ = msgspec.msgpack.decode(cluster.group(0))
+    signature = cluster.ids[1].sign(b"everynode statement\0" + cluster.fingerprint + body)
+    carried = parse(msgspec.msgpack.encode((body, signature)))
+    assert not carried.signed_by(cluster.ids[1].certificate, cluster.fingerprint)
+    assert parse(cluster.group(0)).signed_by(cluster.ids[0].certificate, cluster.fingerprint)
+
+
 def test_those_whom_a_removed_node_let_in_stay_when_its_remover_says_so(cluster: Cluster) -> None:
     stay = cluster.held(cluster.removal(0, 1, (0, 2)), cluster.node(0, 2, 2), cluster.group(2))
     assert cluster.names(stay) == ["node0", "node2"] and GROUP in stay.meaning.groups
