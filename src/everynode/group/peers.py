@@ -36,7 +36,7 @@ from everynode.model.message import (
 
 
 class Peers:
-    """Implements `seams.LinkEvents`. Handlers return at once: what takes long is queued for a task."""
+    """Implements `seams.LinkEvents`. Handlers do not wait for work: what takes long is queued for a task."""
 
     def __init__(
         self,
@@ -63,24 +63,21 @@ class Peers:
         self._applier = applier
         self._tasks: dict[NodeId, list[asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
-        self._early: list[NodeId] = []
+        self._ready = asyncio.Event()
 
     async def run(self) -> None:
         """The tasks that serve single peers live in here."""
         async with asyncio.TaskGroup() as group:
             self._group = group
-            for peer in self._early:
-                await self.opened(peer)
-            self._early.clear()
+            self._ready.set()
             await asyncio.Event().wait()
 
     def open_peers(self) -> frozenset[NodeId]:
         return frozenset(self._tasks)
 
     async def opened(self, peer: NodeId) -> None:
-        if self._group is None:
-            self._early.append(peer)
-            return
+        await self._ready.wait()
+        assert self._group is not None
         if peer in self._tasks:
             await self.closed(peer)
         ground = self._ground
@@ -105,8 +102,6 @@ class Peers:
         self._fetcher.hope()
 
     async def closed(self, peer: NodeId) -> None:
-        if peer in self._early:
-            self._early.remove(peer)
         for task in self._tasks.pop(peer, []):
             task.cancel()
         self._announcer.close(peer)
