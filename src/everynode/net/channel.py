@@ -212,15 +212,17 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             self._loop.call_soon(self._flush)
 
     def close(self, reason: LinkError) -> None:
-        """Send what the urgent lane holds, as far as the peer takes it at once, and end."""
+        """Send what the urgent lane holds, as far as the peer takes it at once, and end. Nothing more is received."""
         self._lanes[Lane.BULK].drop()
         self._flush()
+        self._inbox.clear()
         self._end(reason)
         if self._transport is not None:
             self._transport.close()
 
     def abort(self, reason: LinkError) -> None:
-        """End now."""
+        """End now. Nothing more is sent or received."""
+        self._inbox.clear()
         self._end(reason)
         if self._transport is not None:
             self._transport.abort()
