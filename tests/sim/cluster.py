@@ -46,9 +46,10 @@ class Plan:
         calm = rng.random() < 0.2
         return Plan(
             nodes=rng.choice((2, 2, 3, 3, 3, 4, 5, 6)),
-            seconds=rng.choice((10.0, 30.0, 60.0)),
-            acts=rng.choice((0.5, 2.0, 8.0)),
+            seconds=rng.choice((10.0, 20.0, 40.0)),
+            acts=rng.choice((1.0, 4.0, 10.0)),
             crashes=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
+            stops=rng.choice((0.0, 0.05)),
             power_cuts=0.0 if calm else rng.choice((0.0, 0.02, 0.05)),
             cuts=rng.choice((0.0, 0.1, 0.5)),
             partitions=rng.choice((0.0, 0.05, 0.1)),
@@ -133,7 +134,7 @@ class Cluster:
         for node in self.nodes:
             node.faults = plan.call_faults
         rates = {
-            self._work: plan.acts * len(self.nodes),
+            self._work: plan.acts,
             self._crash: plan.crashes,
             self._stop: plan.stops,
             self._lose_power: plan.power_cuts,

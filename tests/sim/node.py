@@ -30,6 +30,8 @@ from tests.sim.user import Seen, Tree, User, find, read_tree, read_vault, seen
 
 GROUP_ID = b"simulated-group!"
 ROOT_PATH = b"/srv/tree"
+# Virtual seconds in which the first scan after a start is done for sure; trees are small.
+FIRST_LOOK_SECONDS = 5.0
 
 
 class GroupLife(LinkEvents, Protocol):
@@ -96,6 +98,7 @@ class SimNode:
         self._acting = False
         self._died_at = 0.0
         self._claimed = False
+        self._looked_at: float | None = 0.0
         setup = FakeKernel(self.disk)
         top = setup.open_root(b"/")
         setup.mkdir_at(top, b"srv", 0o755)
@@ -103,6 +106,11 @@ class SimNode:
         setup.sync_filesystem(top)
         setup.kill()
         self._log_in()
+
+    @property
+    def _early(self) -> bool:
+        """Whether the daemon may not have looked at everything since the last power cut."""
+        return self.boots > 1 and (self._looked_at is None or self.loop.time() < self._looked_at)
 
     def _log_in(self) -> None:
         self.user = User(self.disk, ROOT_PATH, self._acted)
@@ -116,6 +124,8 @@ class SimNode:
 
     def start(self) -> None:
         assert self.life is None, "reap the last life first"
+        if self._looked_at is None or self._early:
+            self._looked_at = self.loop.time() + FIRST_LOOK_SECONDS
         if self.lives:
             self.oracle.crashed(self.node, self._died_at)
         self.lives += 1
@@ -210,6 +220,7 @@ class SimNode:
         before = self.tree()
         power_cut(self.disk, self.rng)
         self.boots += 1
+        self._looked_at = None
         self.loop.note(b"power cut of " + self.node)
         self.oracle.power_cut(self.node, self.loop.time(), before, self.tree(), [n.tree() for n in others])
         self._log_in()
@@ -229,7 +240,9 @@ class SimNode:
 
     def _acted(self, path: bytes, before: Seen | None, after: Seen | None, finished: bool) -> None:
         self.loop.note(b"act " + self.node + path)
-        self.oracle.acted(self.node, self.loop.time(), path, before, after, self.vault(), finished=finished)
+        self.oracle.acted(
+            self.node, self.loop.time(), path, before, after, self.vault(), finished=finished, early=self._early
+        )
 
     def _gate(self, call: str, about: bytes, when: When) -> None:
         faults = self.faults

@@ -15,6 +15,8 @@ was there before (so: what this user replaced), what is there after, and what th
 
 An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
 It is `unsure` when a crash fell between the placing of what it replaced and the record of that: it condemns nothing.
+It is `early` when it came between a power cut and the first look of the daemon, which cannot tell it from damage: it
+condemns nothing, and what it made may be in the vault of that node alone.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Act:
     """False: a power cut left this."""
     finished: bool = True
     """False: a file that its writer still holds open; nothing is owed to it, and it must not be shown elsewhere."""
+    early: bool = False
     undone: bool = False
     unsure: bool = False
 
@@ -58,7 +61,7 @@ class Act:
 
     def __str__(self) -> str:
         who = "user" if self.by_user else "power cut"
-        doubt = " (undone)" if self.undone else " (unsure)" if self.unsure else ""
+        doubt = " (undone)" if self.undone else " (unsure)" if self.unsure else " (early)" if self.early else ""
         return f"#{self.number} {self.time:.3f}s {who} at {self.node.hex()[:4]}: {self.before} -> {self.after}{doubt}"
 
 
@@ -89,9 +92,10 @@ class Oracle:
         vault: Vault,
         *,
         finished: bool = True,
+        early: bool = False,
     ) -> Act:
         """A user changed a path. A touch that changes nothing is an act too."""
-        return self._add(Act(0, node, time, path, before, after, vault, finished=finished))
+        return self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
 
     def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
         """The daemon made something visible, or removed it."""
@@ -174,8 +178,8 @@ class Oracle:
         final = tree.get(path)
         found = []
         for content, last in _made(acts).items():
-            replaced = any(act.number > last and act.replaces(content) for act in acts)
-            if content == content_of(final) or replaced:
+            replaced = any(act.number > last.number and act.replaces(content) for act in acts)
+            if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
                 continue
             if content_of(final) is None and not _covered_by_directory(path, tree):
                 found.append(f"lost update: {_show(content)} at {path!r} was replaced by nobody and is gone")
@@ -196,7 +200,9 @@ class Oracle:
         if content_of(final) is None:
             return []
         makers = [act for act in acts if act.after == final]
-        replacers = [act for act in acts if act.before == final != act.after and not (act.undone or act.unsure)]
+        replacers = [
+            act for act in acts if act.before == final != act.after and not (act.undone or act.unsure or act.early)
+        ]
         if len(makers) == 1 and replacers:
             return [f"resurrection: {final} stands at {path!r} again" + self._story(path)]
         return []
@@ -210,10 +216,10 @@ class Oracle:
         return "".join(f"\n    {act}" for act in self.acts.get(path, []))
 
 
-def _made(acts: Iterable[Act]) -> dict[Content, int]:
-    """The contents that users are owed, each with the number of the last act that made it."""
+def _made(acts: Iterable[Act]) -> dict[Content, Act]:
+    """The contents that users are owed, each with the last act that made it."""
     return {
-        content: act.number
+        content: act
         for act in acts
         if act.by_user and act.finished and not act.undone and (content := content_of(act.after)) is not None
     }

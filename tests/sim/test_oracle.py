@@ -179,6 +179,14 @@ class TestPowerCut:
         assert history.judge({}) == []
 
 
+def test_what_came_before_the_first_look_after_a_power_cut_is_at_least_in_that_nodes_vault(history: History) -> None:
+    history.act(A, None, X)
+    history.oracle.acted(B, 15.0, b"p", X, Y, frozenset(), early=True)
+    assert history.judge({b"p": X}) == ["lost update"]
+    only_b = {A: frozenset[Content](), B: frozenset({("file", b"y")})}
+    assert history.oracle.judge({A: {b"p": X}, B: {b"p": X}}, only_b) == []
+
+
 class TestCrash:
     def test_what_was_placed_just_before_may_not_have_been_seen(self, history: History) -> None:
         history.act(A, None, X)
