@@ -149,8 +149,8 @@ async def frames_until_end(reader: asyncio.StreamReader) -> list[bytes]:
     """All that comes until the other side closes, however it does."""
     splitter = FrameSplitter(2**20)
     frames: list[bytes] = []
-    with contextlib.suppress(OSError):
-        async with asyncio.timeout(10):
+    async with asyncio.timeout(10):
+        with contextlib.suppress(OSError):
             while data := await reader.read(1000):
                 splitter.free()[: len(data)] = data
                 frames += [bytes(body) for body in splitter.received(len(data))]

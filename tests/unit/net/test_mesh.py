@@ -221,7 +221,6 @@ def test_a_damaged_frame_cuts_that_link_only(tmp_path: Path) -> None:
 
 def test_silent_clients_time_out_and_hold_nobody_else(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT", 1.0)
-    monkeypatch.setattr(limits, "CONNECTIONS_UNKNOWN_MAX", 4)
 
     async def main() -> None:
         a, b = await nodes_of(tmp_path, "a", "b")
@@ -229,10 +228,29 @@ def test_silent_clients_time_out_and_hold_nobody_else(monkeypatch: pytest.Monkey
             silent = [await asyncio.open_connection(*a.host_port) for _ in range(8)]
             async with running(b):
                 await b.until(lambda: b.linked_with() == {"a"})
-                for reader, writer in silent:  # the first ones made room, the last ones ran into the deadline
+                for reader, writer in silent:
                     assert await frames_until_end(reader) == []
                     writer.close()
                 assert b.linked_with() == {"a"} and ("unlinked", "b") not in a.said
+
+    asyncio.run(main())
+
+
+def test_a_crowd_of_silent_clients_makes_room_for_a_member(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT", 60.0)
+    monkeypatch.setattr(limits, "CONNECTIONS_UNKNOWN_MAX", 4)
+
+    async def main() -> None:
+        a, b = await nodes_of(tmp_path, "a", "b")
+        async with running(a):
+            silent = [await asyncio.open_connection(*a.host_port) for _ in range(8)]
+            for reader, _ in silent[:4]:
+                assert await frames_until_end(reader) == []
+            async with running(b):
+                await b.until(lambda: b.linked_with() == {"a"})
+            assert not silent[-1][0].at_eof()
+            for _, writer in silent:
+                writer.close()
 
     asyncio.run(main())
 
