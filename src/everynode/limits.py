@@ -113,6 +113,7 @@ PORT_DEFAULT = 7391
 
 # The local API. A waiting request holds one connection; who wants to wait longer asks again.
 API_WAIT_MAX = 3600.0
+API_WAIT_LOOK = 0.1  # how often it is looked whether the group that is waited for was opened or closed meanwhile
 # A hint may name a hundred thousand paths at once; only the node's own user can send it.
 API_BODY_BYTES_MAX = 64 * MiB
 

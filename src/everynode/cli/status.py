@@ -17,8 +17,8 @@ from everynode.report.status import (
     NodeStatus,
     NotCarried,
     PeerStatus,
-    verdict,
 )
+from everynode.report.verdict import verdict
 
 
 def fetch_status(session: Session) -> NodeStatus:

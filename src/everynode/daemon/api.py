@@ -7,7 +7,6 @@ The table `ROUTES` is the whole of it. Errors are `{"error": ..., "what_to_do": 
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping
 from typing import TypeVar, cast
@@ -23,17 +22,11 @@ from everynode.client.roots import Roots, locate, roots_of
 from everynode.daemon import requests as ask
 from everynode.daemon.answers import answer, answer_error, read_blocks
 from everynode.daemon.facade import GroupFacade, HeldGroup, NodeFacade
+from everynode.daemon.waiting import Target, wait_for_targets
 from everynode.errors import EverynodeError, PathError
 from everynode.limits import API_BODY_BYTES_MAX, LOG_EVENTS_KEPT
-from everynode.model.path import RelPath, parse_path
-from everynode.report.status import (
-    EXIT_NOT_IN_SYNC,
-    EXIT_OK,
-    EXIT_UNREACHABLE,
-    ConflictView,
-    WaitReply,
-    WaitResult,
-)
+from everynode.model.path import ROOT, RelPath, parse_path
+from everynode.report.status import EXIT_OK, ConflictView, WaitReply
 
 R = TypeVar("R", bound=ask.Request)
 
@@ -91,42 +84,15 @@ async def wait(request: HttpRequest) -> Response:
     body = await _body(request, ask.WaitRequest)
     node = _node(request)
     groups = node.held_groups()
-    targets: dict[str, RelPath | None]
+    targets: list[Target]
     if body.path is not None:
-        name, path = locate(ask.raw_path(body.path), _roots(groups))
-        targets = {name: path}
+        targets = [locate(ask.raw_path(body.path), _roots(groups))]
     elif body.group is not None:
         ask.held(body.group, groups)
-        targets = {body.group: None}
+        targets = [(body.group, ROOT)]
     else:
-        targets = dict.fromkeys(groups)
-    reply = await _wait_for(node, [(name, path) for name, path in targets.items()], body.nodes, body.timeout)
-    return answer(reply)
-
-
-async def _wait_for(
-    node: NodeFacade, targets: list[tuple[str, RelPath | None]], nodes: ask.Nodes, timeout: float
-) -> WaitReply:
-    """One result per group: of several paths in one group the worst."""
-    groups = node.held_groups()
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + ask.wait_seconds(timeout)
-    results: dict[str, WaitResult] = {}
-    for name, path in targets:  # one after the other: what came with the first is mostly there for the next
-        group = groups[name].running
-        if group is None:
-            reason = groups[name].reason or "the group does not run on this node"
-            results[name] = WaitResult(done=False, reached=0, wanted=0, reason=reason)
-            continue
-        result = await group.wait(path or None, ask.node_count(nodes), max(0.0, deadline - loop.time()))
-        if name not in results or (results[name].done and not result.done):
-            results[name] = result
-    done = all(result.done for result in results.values())
-    missing = {name for result in results.values() if not result.done for name in result.missing}
-    linked = {peer.name for peer in node.status().peers if peer.linked} if missing else set()
-    unreachable = tuple(sorted(missing - linked))
-    code = EXIT_OK if done else EXIT_UNREACHABLE if unreachable else EXIT_NOT_IN_SYNC
-    return WaitReply(done=done, exit_code=code, unreachable=unreachable, groups=results)
+        targets = [(name, ROOT) for name in groups]
+    return answer(await wait_for_targets(node, targets, body.nodes, body.timeout))
 
 
 async def hint(request: HttpRequest) -> Response:
@@ -153,9 +119,9 @@ async def hint(request: HttpRequest) -> Response:
         await ask.running(name, groups).hint(paths.get(name, []), renames.get(name, []))
     if body.wait is None:
         return answer(WaitReply(done=True, exit_code=EXIT_OK))
-    targets: list[tuple[str, RelPath | None]] = [(name, path) for name in paths for path in paths[name]]
+    targets: list[Target] = [(name, path) for name in paths for path in paths[name]]
     targets += [(name, path) for name in renames for pair in renames[name] for path in pair]
-    return answer(await _wait_for(node, targets, body.wait, body.timeout))
+    return answer(await wait_for_targets(node, targets, body.wait, body.timeout))
 
 
 async def groups(request: HttpRequest) -> Response:

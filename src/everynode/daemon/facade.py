@@ -60,6 +60,8 @@ class HeldGroup(msgspec.Struct, frozen=True):
     running: GroupFacade | None
     """None: halted or stopped, see its status."""
     reason: str = ""
+    opening: bool = False
+    """It does not run yet, and nothing is known to keep it from running."""
 
 
 class NodeFacade(Protocol):

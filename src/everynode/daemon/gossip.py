@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 
 from everynode.cluster.membership import Membership
 from everynode.errors import LinkError
+from everynode.limits import HANDSHAKE_TIMEOUT
 from everynode.model.ids import NodeId
 from everynode.model.message import Statements
 from everynode.trust.statement_set import Changes
 
 logger = logging.getLogger("everynode.cluster")
 
-Send = Callable[[NodeId, Statements], Awaitable[None]]
+
+class Links(Protocol):
+    """What is needed of the mesh."""
+
+    async def send(self, peer: NodeId, message: Statements) -> None: ...
+    def peers(self) -> list[NodeId]: ...
+    def disconnect(self, peer: NodeId, reason: str) -> None: ...
 
 
 class Gossip:
     """`Membership.answer_to` bounds every conversation to three messages."""
 
-    def __init__(self, membership: Membership, send: Send, peers: Callable[[], Iterable[NodeId]]) -> None:
+    def __init__(self, membership: Membership, links: Links) -> None:
         self._membership = membership
-        self._send = send
-        self._peers = peers
+        self._links = links
 
     async def linked(self, peer: NodeId) -> None:
         await self._tell(peer, self._membership.announcement())
@@ -41,11 +48,14 @@ class Gossip:
     async def spread(self, changes: Changes) -> None:
         """Pass on what is new to all linked peers. Who is not linked hears it when it links."""
         if changes.accepted:
-            for peer in list(self._peers()):
-                await self._tell(peer, self._membership.news(changes))
+            news = self._membership.news(changes)
+            await asyncio.gather(*(self._tell(peer, news) for peer in self._links.peers()))
 
     async def _tell(self, peer: NodeId, message: Statements) -> None:
         try:
-            await self._send(peer, message)
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT):
+                await self._links.send(peer, message)
         except LinkError:
             pass  # gone: both say again what they have when they link again
+        except TimeoutError:
+            self._links.disconnect(peer, "it takes nothing: it is told again on a new link")

@@ -30,7 +30,8 @@ from everynode.net.mesh import Mesh
 from everynode.net.peer import PeerReport
 from everynode.net.routes import GroupRoutes
 from everynode.report.audit import Journal
-from everynode.report.status import GroupView, Invitation, MemberView, NodeStatus, PeerStatus, verdict
+from everynode.report.status import GroupView, Invitation, MemberView, NodeStatus, PeerStatus
+from everynode.report.verdict import verdict
 from everynode.trust.statement_set import Changes
 
 logger = logging.getLogger("everynode.node")
@@ -57,7 +58,7 @@ class Node:
         )
         self._listening: tuple[str, ...] = ()
         self._routes = GroupRoutes(self._mesh)
-        self._gossip = Gossip(membership, self._mesh.send, self._mesh.peers)
+        self._gossip = Gossip(membership, self._mesh)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
         self._around = Surroundings(
             home=home,
@@ -126,7 +127,10 @@ class Node:
             [group for group, (supervisor, _) in self._supervisors.items() if wanted.get(group) != supervisor.settings]
         )
         if not self.membership.removed:
-            release_given_up(self._around.home, self._around.kernel, wanted)
+            try:
+                release_given_up(self._around.home, self._around.kernel, wanted)
+            except OSError as error:
+                logger.error("a group that was given up is not put away: %s", error)
         for group, settings in wanted.items():
             if group not in self._supervisors:
                 supervisor = GroupSupervisor(self._around, settings)
@@ -205,7 +209,9 @@ class Node:
 
     def held_groups(self) -> Mapping[str, HeldGroup]:
         return {
-            supervisor.settings.name: HeldGroup(supervisor.settings.root, supervisor.running, supervisor.reason)
+            supervisor.settings.name: HeldGroup(
+                supervisor.settings.root, supervisor.running, supervisor.reason, supervisor.opening
+            )
             for supervisor, _ in self._supervisors.values()
         }
 

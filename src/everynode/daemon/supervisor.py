@@ -67,6 +67,7 @@ class GroupSupervisor:
         self.running: Group | None = None
         self.state: GroupState = "stopped"
         self.reason = "it is being opened"
+        self.opening = True
 
     def status(self) -> GroupStatus:
         if self.running is not None:
@@ -102,7 +103,7 @@ class GroupSupervisor:
         if (self.state, self.reason) != (state, reason):  # said once, not at every try
             logger.error("group %s is %s: %s", self.settings.name, state, reason)
             self._around.journal.add(self.settings.name, ROOT, Happening.HALTED, detail=reason)
-        self.state, self.reason = state, reason
+        self.state, self.reason, self.opening = state, reason, False
 
     def _set_index_aside(self, error: IndexDamaged) -> None:
         path = self._around.home.index_path(self.settings.id)

@@ -147,7 +147,7 @@ class Journal:
         return self.since(max(0, self.last - count))
 
     async def follow(self, number: int) -> AsyncIterator[list[Event]]:
-        """Events above `number` as they come, in non-empty lists, until `close`. One too slow sees a gap in the numbers."""
+        """Events above `number` as they come, in lists, until `close`. One too slow sees a gap in the numbers."""
         while True:
             if events := self.since(number, 1000):
                 number = events[-1].number

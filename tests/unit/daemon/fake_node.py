@@ -27,8 +27,8 @@ from everynode.report.status import (
     SiblingView,
     WaitResult,
     path_fields,
-    verdict,
 )
+from everynode.report.verdict import verdict
 
 PATH = RelPath(b"caf\xe9.html")
 """The conflict of the fake group, at a path that is not UTF-8."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from everynode.report.status import GroupPeer, GroupState, GroupStatus, NodeStatus, PeerStatus, verdict
+from everynode.report.status import GroupPeer, GroupState, GroupStatus, NodeStatus, PeerStatus
+from everynode.report.verdict import verdict
 
 
 def group(*, conflicts: int = 0, in_sync: bool = True, state: GroupState = "live", **fields: object) -> GroupStatus:

@@ -1,0 +1,67 @@
+"""The first line of `status`, and the exit code."""
+
+from __future__ import annotations
+
+from everynode.report.status import (
+    EXIT_CONFLICTS,
+    EXIT_NOT_IN_SYNC,
+    EXIT_NOT_RUNNING,
+    EXIT_OK,
+    EXIT_UNREACHABLE,
+    EXIT_USAGE,
+    GroupStatus,
+    NodeStatus,
+)
+
+
+def verdict(status: NodeStatus | None) -> tuple[str, int]:
+    """The first line of `status` and the exit code: the first that applies of 5, 2, 3, 4, 1, 0.
+
+    None: the daemon is not running.
+    """
+    if status is None:
+        return "not running: start it with `everynode up`", EXIT_NOT_RUNNING
+    if status.settings:
+        return f"settings need attention: {status.settings[0]}", EXIT_USAGE
+    troubles = [
+        (EXIT_CONFLICTS, _conflicts(status)),
+        (EXIT_UNREACHABLE, _unreachable(status)),
+        (EXIT_NOT_IN_SYNC, _not_in_sync(status)),
+    ]
+    present = [(code, text) for code, text in troubles if text]
+    if present:
+        return "; ".join(text for _, text in present), present[0][0]
+    if not status.groups:
+        return "running, no group yet: `everynode group add NAME DIR`", EXIT_OK
+    nodes = len(status.peers) + 1
+    return f"in sync on {nodes} nodes" if nodes > 1 else "in sync, no other node yet: `everynode invite`", EXIT_OK
+
+
+def _conflicts(status: NodeStatus) -> str:
+    count = sum(group.conflicts for group in status.groups)
+    return f"{count} conflict{'s' if count > 1 else ''}: `everynode conflicts`" if count else ""
+
+
+def _unreachable(status: NodeStatus) -> str:
+    away = [peer.name for peer in status.peers if not peer.linked]
+    if not away:
+        return ""
+    names = ", ".join(away[:3]) + (", ..." if len(away) > 3 else "")
+    return f"{len(away)} of {len(status.peers)} peers unreachable ({names})"
+
+
+def _not_in_sync(status: NodeStatus) -> str:
+    return "; ".join(f"{group.name} {_why_not_in_sync(group)}" for group in status.groups if not group.in_sync)
+
+
+def _why_not_in_sync(group: GroupStatus) -> str:
+    if group.state in ("halted", "stopped"):
+        return f"{group.state}: {group.reason}" if group.reason else group.state
+    if group.state == "scanning":
+        return "is being scanned"
+    if group.backlog:
+        return f"has {group.backlog} to place"
+    if group.problems_blocking:
+        return f"has {group.problems_blocking} problems: `everynode problems`"
+    behind = [peer.name for peer in group.peers if peer.open and peer.behind]
+    return f"waits for {', '.join(behind)}" if behind else "is not in sync"
