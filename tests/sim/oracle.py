@@ -94,7 +94,7 @@ class Oracle:
         finished: bool = True,
         early: bool = False,
     ) -> Act:
-        """A user changed a path. A touch that changes nothing is an act too."""
+        """A user changed a path; a touch that leaves everything as it was is none."""
         return self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
 
     def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
@@ -177,13 +177,13 @@ class Oracle:
         acts = self.acts[path]
         final = tree.get(path)
         found = []
-        for content, last in _made(acts).items():
+        for content, last in _made(acts, against_deletion=content_of(final) is None).items():
             replaced = any(act.number > last.number and act.replaces(content) for act in acts)
             if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
                 continue
             if content_of(final) is None and not _covered_by_directory(path, tree):
                 found.append(f"lost update: {_show(content)} at {path!r} was replaced by nobody and is gone")
-            elif content_of(final) is not None and content_of(final) not in _made(acts):
+            elif content_of(final) is not None and content_of(final) not in _made(acts, against_deletion=True):
                 found.append(f"lost update: {_show(content)} at {path!r} gave way to {final}, which is no user's")
             else:
                 missing = [node.hex()[:4] for node, vault in vaults.items() if content not in vault]
@@ -199,7 +199,7 @@ class Oracle:
         acts = self.acts[path]
         if content_of(final) is None:
             return []
-        makers = [act for act in acts if act.after == final]
+        makers = [act for act in acts if act.after == final != act.before]
         replacers = [
             act for act in acts if act.before == final != act.after and not (act.undone or act.unsure or act.early)
         ]
@@ -216,12 +216,20 @@ class Oracle:
         return "".join(f"\n    {act}" for act in self.acts.get(path, []))
 
 
-def _made(acts: Iterable[Act]) -> dict[Content, Act]:
-    """The contents that users are owed, each with the last act that made it."""
+def _made(acts: Iterable[Act], *, against_deletion: bool) -> dict[Content, Act]:
+    """The contents that users are owed, each with the last act that made it.
+
+    A change of attributes alone keeps a content from being deleted by others, not from being replaced.
+    """
     return {
         content: act
         for act in acts
-        if act.by_user and act.finished and not act.undone and (content := content_of(act.after)) is not None
+        if act.by_user
+        and act.finished
+        and not act.undone
+        and act.before != act.after
+        and (content := content_of(act.after)) is not None
+        and (against_deletion or content_of(act.before) != content)
     }
 
 

@@ -152,6 +152,27 @@ def test_the_daemon_must_not_write_in_the_tree_itself(history: History) -> None:
     assert history.judge({}) == ["in place"]
 
 
+def test_attributes_keep_from_deletion_and_not_from_replacement(history: History) -> None:
+    touched = file(b"x", 5)
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    history.act(A, X, touched)
+    assert history.judge({b"p": Y}) == []
+    other = History()
+    other.act(A, None, X)
+    other.act(B, X, None)
+    other.act(A, X, touched)
+    assert other.judge({b"p": touched}) == []
+    assert other.judge({}) == ["lost update"]
+
+
+def test_a_touch_that_changes_nothing_is_owed_nothing(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, None)
+    history.act(A, X, X)
+    assert history.judge({}) == []
+
+
 class TestPowerCut:
     def test_what_nobody_else_had_may_be_gone(self, history: History) -> None:
         history.act(A, None, X)
