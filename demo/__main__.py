@@ -161,6 +161,8 @@ def _conflict(nodes: list[Node]) -> None:
         berta.resume()
     _say(f"{anna.name} and {berta.name} both wrote {path} while {berta.name} was frozen.")
     _wait(lambda: all(path in node.ask("conflicts").stdout for node in nodes), "the conflict at all nodes", every=0.2)
+    for node in nodes:
+        node.ask("wait", "--timeout", "60", timeout=90)
     _wait(lambda: len({_text(node.root / path) for node in nodes}) == 1, "the same winner everywhere", every=0.02)
     shown = _text(carla.root / path).strip()
     _say(f"Every node shows the same one ({shown}); the other is kept. {carla.name} says:")
