@@ -30,7 +30,7 @@ def parse_address(text: str) -> Address:
     host, port = _split(text.strip())
     if port is None:
         number = limits.PORT_DEFAULT
-    elif port.isascii() and port.isdigit() and int(port) <= 65535:
+    elif len(port) <= 5 and port.isascii() and port.isdigit() and int(port) <= 65535:
         number = int(port)
     else:
         raise ConfigError(f"{text!r} is no address: write host:port, with IPv6 numbers in brackets: [::1]:7000")

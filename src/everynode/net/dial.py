@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Sequence
 
 from everynode import limits
-from everynode.errors import LinkError
+from everynode.errors import ConfigError, LinkError
 from everynode.net.address import Resolved, parse_address, resolve, show_sockaddr
 from everynode.net.channel import Channel, Item, Lane, tune
 from everynode.net.tls import joining_context
@@ -29,7 +29,7 @@ async def connect(addresses: Sequence[str]) -> socket.socket:
                     # asyncio puts its own words into strerror.
                     reason = os.strerror(error.errno) if error.errno else f"silent for {limits.CONNECT_TIMEOUT:g} s"
                     failures.append(f"{show_sockaddr(resolved.sockaddr)}: {reason}")
-        except LinkError as error:
+        except (LinkError, ConfigError) as error:  # an address may be a peer's word: no fault of ours
             failures.append(str(error))
     raise LinkError(f"cannot be reached: {'; '.join(failures) or 'no address is known'}")
 
