@@ -178,7 +178,9 @@ class Oracle:
         final = tree.get(path)
         found = []
         for content, last in _made(acts, against_deletion=content_of(final) is None).items():
-            replaced = any(act.number > last.number and act.replaces(content) for act in acts)
+            later = [act for act in acts if act.number > last.number and act.before != act.after]
+            # The loser of an attribute change leaves no trace on a disk: any later act may have known it.
+            replaced = any(act.replaces(content) or content_of(last.before) == content for act in later)
             if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
                 continue
             if content_of(final) is None and not _covered_by_directory(path, tree):

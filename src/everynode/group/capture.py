@@ -34,6 +34,8 @@ class Look:
     pid: int = 0
     donor: RelPath | None = None
     """Where it stood before its directory was renamed."""
+    deep: bool = False
+    """If a directory stands there, everything below it is to be looked at."""
 
 
 class Capture:
@@ -90,8 +92,12 @@ class Capture:
                 self.scan_wanted.put_nowait(path)
                 self.look_soon(path, pid=notice.pid)
             else:
-                delay = 0.0 if what & What.WRITTEN else settle
+                # A directory is whole at once, and what is in it waits for its record elsewhere.
+                delay = 0.0 if what & (What.WRITTEN | What.DIRECTORY) else settle
                 self.look_soon(path, delay=delay, forced=not what & What.DIRECTORY, pid=notice.pid)
+                if what & What.GONE and what & What.DIRECTORY:
+                    # The notice speaks for all that was below; if a directory is there again, it is another one.
+                    self._looks[path].deep = True
 
     async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
         self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None)
@@ -221,6 +227,8 @@ class Capture:
                 case Unlookable(trouble, detail):
                     self._unlookable(look.path, looks[look.path], trouble, detail)
                 case Present(links=links, entry=entry):
+                    if looks[look.path].deep and entry.kind == Kind.DIRECTORY:
+                        self.scan_wanted.put_nowait(look.path)
                     self.hard_links += links > 1 and entry.kind == Kind.FILE
                     ground.problems.looked(look.path)
                 case _:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from everynode.content.small import Wanted, read_small
 from everynode.core.runs import wanted
@@ -13,6 +13,7 @@ from everynode.limits import BATCH_BYTES, BATCH_RECORDS, INLINE_BYTES_MAX, RUN_S
 from everynode.model.entry import Kind
 from everynode.model.ids import Digest, NodeId
 from everynode.model.message import RunCredit, RunEnd, RunPart, RunRequest, WireRecord
+from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.record import Record, Vector
 
 
@@ -20,6 +21,8 @@ from everynode.model.record import Record, Vector
 class _Run:
     request: RunRequest
     credit: asyncio.Semaphore
+    above: set[RelPath] = field(default_factory=lambda: {ROOT})
+    """Directories that were considered as ancestors: sent ahead where the receiver needs them."""
 
 
 class RunServer:
@@ -71,7 +74,7 @@ class RunServer:
                     await run.credit.acquire()
             except TimeoutError:
                 return  # it asks again when it wants more
-            part = await ground.clock.offload_index(self._next_part, cursor, request)
+            part = await ground.clock.offload_index(self._next_part, cursor, run)
             if type(part) is RunEnd:
                 await ground.links.send(peer, part)
                 return
@@ -80,9 +83,10 @@ class RunServer:
             contents = await ground.clock.offload(read_small, ground.setup.root, part.small) if part.small else {}
             await ground.links.send(peer, RunPart(request.group, request.run, part.records, contents))
 
-    def _next_part(self, cursor: int, request: RunRequest) -> _Part | RunEnd:
+    def _next_part(self, cursor: int, run: _Run) -> _Part | RunEnd:
         """Runs on the index thread: the vector of the end is read in the same breath that finds nothing left."""
         index = self._ground.index
+        request = run.request
         records: list[WireRecord] = []
         small: list[Wanted] = []
         size = 0
@@ -95,6 +99,7 @@ class RunServer:
             for record in rows:
                 cursor = record.arrival
                 if wanted(record.version, request.knows):
+                    records += self._directories_above(record, run)
                     records.append(WireRecord(record.path, record.version))
                     size += 200 * len(record.version.siblings) + len(record.path)
                     if request.contents and (item := _small(record, request.knows)) is not None:
@@ -103,6 +108,19 @@ class RunServer:
                     if len(records) >= BATCH_RECORDS or size >= BATCH_BYTES:
                         break
         return _Part(tuple(records), small, cursor)
+
+    def _directories_above(self, record: Record, run: _Run) -> list[WireRecord]:
+        """Directories change after what is in them and so arrive later; the receiver needs them first."""
+        ahead: list[WireRecord] = []
+        path = record.path
+        while (path := parent_of(path)) not in run.above:
+            run.above.add(path)
+            directory = self._ground.index.get(path)
+            later = directory is not None and directory.arrival > record.arrival
+            if later and directory is not None and wanted(directory.version, run.request.knows):
+                ahead.append(WireRecord(path, directory.version))
+        ahead.reverse()
+        return ahead
 
 
 @dataclass(slots=True)
