@@ -125,7 +125,7 @@ def _find_kept(index: Index, choice: Choice) -> None:
 
 def wanted_contents(target: Target) -> list[Entry]:
     """Entries whose bytes may be needed: the one to be put, and losers."""
-    wanted = [sibling.entry for sibling in target.losers if sibling.entry.kind == Kind.FILE]
+    wanted = [sibling.entry for sibling in target.losers]
     replaces = target.record.placed is not None or target.record.version.context
     if target.entry is not None and target.entry.kind == Kind.FILE and target.step is Step.CONTENT and replaces:
         wanted.append(target.entry)

@@ -95,9 +95,9 @@ class Gatherer:
             entry = sibling.entry
             if standing is not None and standing.same_content(entry) and target.step is not Step.NOTHING:
                 continue
-            if entry.kind != Kind.FILE or Digest(entry.digest) in choice.kept:
+            if Digest(entry.digest) in choice.kept:
                 continue
-            source = self._find(target.record.path, entry, sibling.dot, choice)
+            source = b"" if entry.kind == Kind.SYMLINK else self._find(target.record.path, entry, sibling.dot, choice)
             if source is None:
                 return False
             job.losers.append(Loser(target.record.path, sibling, source))
