@@ -210,7 +210,16 @@ class Oracle:
         return []
 
     def _unknown(self, path: bytes, what: Seen) -> list[str]:
-        if what.kind == "directory" or any(act.after == what for act in self.acts.get(path, [])):
+        """Attributes may be of several users: each node replicates only what was changed there."""
+        if what.kind == "directory":
+            return []
+        made = [act.after for act in self.acts.get(path, []) if act.after is not None]
+        if (
+            any(content_of(m) == content_of(what) for m in made)
+            and any(m.mode == what.mode for m in made)
+            and any((m.uid, m.gid) == (what.uid, what.gid) for m in made)
+            and any(m.mtime_ns == what.mtime_ns for m in made)
+        ):
             return []
         return [f"invention: {what} stands at {path!r}, nobody made that" + self._story(path)]
 

@@ -139,13 +139,27 @@ def test_syncing_the_target_of_a_rename_removes_the_source_too() -> None:
 def test_a_removed_directory_does_not_take_along_what_was_moved_out_of_it() -> None:
     def prepare(user: User) -> None:
         user.mkdir(b"a")
+        user.mkdir(b"b")
         user.write_file(b"a/f", b"content")
         user.sync()
-        user.rename(b"a/f", b"f")
+        user.rename(b"a/f", b"b/f")
         user.rmdir(b"a")
         sync_directory(user, b".")
 
-    assert {tuple(tree) for tree in outcomes(prepare)} == {(b"f",)}
+    assert {tuple(tree) for tree in outcomes(prepare)} == {(b"b", b"b/f")}
+
+
+def test_a_synced_name_survives_without_an_older_one_elsewhere_that_was_not_synced() -> None:
+    def prepare(user: User) -> None:
+        user.mkdir(b"a")
+        user.mkdir(b"b")
+        user.sync()
+        user.mkdir(b"a/older")
+        user.mkdir(b"b/synced")
+        sync_directory(user, b"b")
+
+    found = {tuple(tree) for tree in outcomes(prepare)}
+    assert found == {(b"a", b"b", b"b/synced"), (b"a", b"a/older", b"b", b"b/synced")}
 
 
 @pytest.mark.parametrize("seed", range(30))

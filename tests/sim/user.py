@@ -203,7 +203,7 @@ class Writing:
     def __init__(self, user: User, path: bytes, before: Seen | None, fd: int, quiet: bool) -> None:
         self.user = user
         self.path = path
-        self._before = before
+        self._opened = self._before = before
         self._fd = fd
         self._quiet = quiet
         if not quiet:
@@ -222,8 +222,7 @@ class Writing:
         self.user.kernel.sync_file(self._fd)
 
     def close(self, *, finished: bool = True) -> None:
-        if not self._quiet:
-            self._before = self._now()
+        self._before = self._opened  # the change as a whole
         name, after = self.user.kernel.name_of(self._fd), self._now()
         self.user.kernel.close(self._fd)
         self._report(name, after, finished=finished)
