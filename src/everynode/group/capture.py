@@ -38,6 +38,10 @@ class Look:
     """If a directory stands there, everything below it is to be looked at."""
 
 
+Read = tuple[list[tuple[Record | None, Record | None]], int, int]
+"""For each path its record and that of its donor; and the index's counts of placings and changes then."""
+
+
 class Capture:
     """Every path that may have changed is looked at until the look is sure; nothing is dropped on the way."""
 
@@ -160,8 +164,8 @@ class Capture:
             del self._looks[path]
         return batch, next_due
 
-    async def look(self, looks: dict[RelPath, Look]) -> None:
-        """Look at paths that nobody has claimed, judge and announce."""
+    async def look(self, looks: dict[RelPath, Look], known: Read | None = None) -> None:
+        """Look at paths that nobody has claimed, judge and announce. `known`: their records, just read."""
         ground = self._ground
         self._in_hand += len(looks)
         wanted = looks
@@ -169,7 +173,7 @@ class Capture:
             wanted = {path: look for path, look in looks.items() if not ground.excluder.excluded(path, False)}
         ground.claims.update(wanted)
         try:
-            looked = await self._see(wanted)
+            looked = await self._see(wanted, known if wanted is looks else None)
             if ground.excluder:
                 looked = [look for look in looked if not self._excluded_directory(look)]
             judgement = await ground.clock.offload_index(judge, ground.index, looked, ground.suspect_above)
@@ -187,24 +191,27 @@ class Capture:
         is_directory = type(look.seen) is Present and look.seen.entry.kind == Kind.DIRECTORY
         return is_directory and self._ground.excluder.excluded(look.path, True)
 
-    async def _see(self, looks: dict[RelPath, Look]) -> list[Looked]:
+    async def _see(self, looks: dict[RelPath, Look], known: Read | None) -> list[Looked]:
         ground = self._ground
-        records, placings = await ground.clock.offload_index(self._read, looks)
+        if known is None:
+            known = await ground.clock.offload_index(self._read, looks)
+        records, placings, changes = known
         items: list[tuple[RelPath, Stamp | None]] = []
         for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
             placed = donor.placed if donor is not None else record.placed if record is not None else None
             items.append((path, None if placed is None or look.forced else placed.stamp))
         seen = await ground.clock.offload(self._observe, items)
         return [
-            Looked(path, record, observation, donor, placings)
+            Looked(path, record, observation, donor, placings, changes)
             for path, (record, donor), observation in zip(looks, records, seen, strict=True)
         ]
 
-    def _read(self, looks: dict[RelPath, Look]) -> tuple[list[tuple[Record | None, Record | None]], int]:
+    def _read(self, looks: dict[RelPath, Look]) -> Read:
         """Records of the paths and of their donors. Runs on the index thread."""
         get = self._ground.index.get
         records = [(get(path), get(look.donor) if look.donor is not None else None) for path, look in looks.items()]
-        return records, self._ground.index.placings
+        index = self._ground.index
+        return records, index.placings, index.changes
 
     def _observe(self, items: Sequence[tuple[RelPath, Stamp | None]]) -> list[Observation]:
         """Runs on a thread. Raises GroupHalted: absence in a root that is gone is no deletion."""
@@ -244,6 +251,7 @@ class Capture:
         if judgement.happened:
             setup = ground.setup
             node = setup.node
+            ground.note_change(judgement.happened[-1][0], node)
             setup.journal.add_many(
                 setup.name, [(path, what, node, _pid_of(looks, path), "") for path, what in judgement.happened]
             )

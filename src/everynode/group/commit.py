@@ -61,17 +61,18 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
     target = one.job.target
     before = target.record.placed
     path = target.record.path
-    now = index.get(path)
-    if now is None:
-        return
     if target.step is Step.NOTHING:
         entry = before.entry if before is not None else None
         stamp = before.stamp if before is not None else None
     else:
         entry, stamp = put.entry, put.stamp
     placed = Placed(target.record.version, entry, stamp, target.shown)
-    unplaced = now.version != target.record.version
-    index.set_placed(msgspec.structs.replace(now, placed=placed, unplaced=unplaced), now)
+    if not index.set_placed(Record(path, target.record.version, placed), target.record):
+        # More was heard meanwhile: what was placed is true, and there is work again.
+        now = index.get(path)
+        if now is None:
+            return
+        index.set_placed(msgspec.structs.replace(now, placed=placed, unplaced=True), now)
     if put.vaulted:
         old = one.vaulted_entry or (before.entry if before is not None else None)
         if old is not None:

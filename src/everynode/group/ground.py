@@ -86,6 +86,8 @@ class Ground:
     """Apply left out a path that capture had in hand: it is to be woken when capture lets go."""
     suspect_above: int | None = None
     """After a power cut: own changes above this sequence may not have reached the disk."""
+    last_change: tuple[RelPath, NodeId, float] | None = None
+    """Path, author and Unix seconds of the change that was made here or heard of last."""
     _progress: set[asyncio.Future[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,9 @@ class Ground:
     @property
     def clock(self) -> Clock:
         return self.setup.clock
+
+    def note_change(self, path: RelPath, author: NodeId) -> None:
+        self.last_change = (path, author, self.clock.now_ns() / 1e9)
 
     def progressed(self) -> None:
         """Wake whoever waits for anything to become true."""

@@ -9,7 +9,7 @@ from everynode.core.runs import may_claim
 from everynode.core.shown import in_conflict
 from everynode.core.versions import hear
 from everynode.index.store import Index
-from everynode.model.ids import NodeId
+from everynode.model.ids import NodeId, Origin
 from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Record, Version
@@ -62,8 +62,12 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
     own = index.origin
     own_highest = index.knowledge.get(own, 0)
     knowledge = index.knowledge
+    fresh = True
     for wire in records:
+        if fresh and _hear_new(index, wire, own, heard):
+            continue
         old = index.get(wire.path)
+        fresh = old is None
         merged = hear(old.version if old is not None else None, wire.version, knowledge)
         if merged is None:
             continue
@@ -77,6 +81,21 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
             index.recheck_ancestors(wire.path)
         if len(merged.siblings) > 1 and in_conflict(merged) and not (old and in_conflict(old.version)):
             heard.conflicts.append(wire.path)
+
+
+def _hear_new(index: Index, wire: WireRecord, own: Origin, heard: Heard) -> bool:
+    """The short way for a path that is not in the index; False: take the long one."""
+    version = hear(None, wire.version, index.knowledge)
+    if version is None or any(sibling.origin == own for sibling in version.siblings):
+        return False
+    if not index.put_new(Record(wire.path, version, None, unplaced=True)):
+        return False
+    heard.changed += 1
+    heard.last = wire
+    index.recheck_ancestors(wire.path)
+    if len(version.siblings) > 1 and in_conflict(version):
+        heard.conflicts.append(wire.path)
+    return True
 
 
 def _lives(version: Version) -> bool:

@@ -30,6 +30,8 @@ class Judgement:
     """The record changed while the path was looked at: the look says nothing."""
     directories_gone: list[RelPath] = field(default_factory=list)
     directories_new: list[RelPath] = field(default_factory=list)
+    swept: set[RelPath] = field(default_factory=set)
+    """Judged already, with a directory above that is gone."""
     parents: set[RelPath] = field(default_factory=set)
     """Directories whose content changed, and so their time."""
     work: bool = False
@@ -45,19 +47,23 @@ class Looked:
     donor: Record | None = None
     """The record of the path from where it was moved as part of a directory."""
     placings: int = -1
-    """How often apply had committed when the record was read; -1: not known."""
+    """How often apply had committed when the record was read."""
+    changes: int = -1
+    """How often anything had."""
 
 
 def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
     """All or nothing, durable when it returns. Runs on the index thread."""
     judgement = Judgement()
     with index.transaction():
+        # Nothing was committed since the records were read, and each path is judged once: no need to read again.
+        true_still = all(look.changes == index.changes for look in looked)
         for look in looked:
-            _judge_one(index, look, suspect_above, judgement)
+            _judge_one(index, look, true_still, suspect_above, judgement)
     return judgement
 
 
-def _judge_one(index: Index, look: Looked, suspect_above: int | None, out: Judgement) -> None:
+def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int | None, out: Judgement) -> None:
     seen = look.seen
     entry: Entry | None = None
     stamp: Stamp | None = None
@@ -74,7 +80,7 @@ def _judge_one(index: Index, look: Looked, suspect_above: int | None, out: Judge
             pass
         case _:
             return
-    record = index.get(look.path)
+    record = look.record if true_still and look.path not in out.swept else index.get(look.path)
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return
@@ -115,6 +121,7 @@ def _empty_out(index: Index, look: Looked, suspect_above: int | None, out: Judge
     while rows := index.below(look.path, after, SCAN_BATCH):
         below += [r for r in rows if r.placed is not None and r.placed.entry is not None]
         after = rows[-1].path
+    out.swept.update(record.path for record in below)
     for record in reversed(below):
         meaning = detect(record, None, None, index.origin, index.next_sequence())
         _apply_absence(index, record, meaning, suspect_above, out)
@@ -173,7 +180,8 @@ def _change(
     several = len(change.version.siblings) > 1
     # Other siblings may have to be shown instead, and losers belong in the vault.
     new = Record(path, change.version, change.placed, unplaced=several)
-    index.put(new, record)
+    if record is not None or not index.put_new(new):
+        index.put(new, record)
     index.claim_one(change.sibling.origin, change.sibling.sequence)
     out.work = out.work or several
     before = record.placed.entry if record is not None and record.placed is not None else None

@@ -11,7 +11,7 @@ from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
 from everynode.group.hear import Heard, hear_all
 from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX
-from everynode.model.ids import NodeId
+from everynode.model.ids import NodeId, node_of
 from everynode.model.message import Batch, RunCredit, RunEnd, RunPart
 from everynode.report.audit import Happening
 
@@ -81,6 +81,9 @@ class Receiver:
             self._catch_up.want(peer)
         if heard.changed:
             ground.work.set()
+        if heard.last is not None:
+            newest = max(heard.last.version.siblings, key=lambda sibling: sibling.entry.mtime_ns)
+            ground.note_change(heard.last.path, node_of(newest.origin))
         if heard.changed or heard.claimed:
             ground.news.set()
             ground.progressed()

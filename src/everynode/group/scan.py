@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from everynode.group.announce import Announcer
-from everynode.group.capture import Capture, Look
+from everynode.group.capture import Capture, Look, Read
 from everynode.group.ground import Ground
 from everynode.limits import SCAN_BATCH, SCAN_WAIT
 from everynode.model.path import ROOT, RelPath, is_below
 from everynode.model.problem import Trouble
+from everynode.model.record import Record
 from everynode.tree.walk import WalkItem, walk
 
 
@@ -102,13 +103,15 @@ class Scanner:
                 paths.append(item)
             else:
                 paths.append(item)
-        wanted = await ground.clock.offload_index(self._differing, paths, seen)
-        await self._look(wanted)
+        wanted, read = await ground.clock.offload_index(self._differing, paths, seen)
+        await self._look(wanted, read)
 
-    def _differing(self, items: list[WalkItem], seen: Seen) -> list[RelPath]:
-        """Paths whose stamp is not the one recorded. Runs on the index thread."""
+    def _differing(self, items: list[WalkItem], seen: Seen) -> tuple[list[RelPath], Read]:
+        """Paths whose stamp is not the one recorded, and their records. Runs on the index thread."""
         wanted: list[RelPath] = []
-        get = self._ground.index.get
+        records: list[tuple[Record | None, Record | None]] = []
+        index = self._ground.index
+        get = index.get
         for item in items:
             record = get(item.path)
             if record is not None:
@@ -118,7 +121,8 @@ class Scanner:
                 if stamp is not None and item.stamp is not None and stamp.matches(item.stamp):
                     continue
             wanted.append(item.path)
-        return wanted
+            records.append((record, None))
+        return wanted, (records, index.placings, index.changes)
 
     async def _find_missing(self, start: RelPath, began_at: int, seen: Seen, unproved: list[RelPath]) -> None:
         """Look at what is recorded as placed and was not met: children before their directories."""
@@ -143,7 +147,7 @@ class Scanner:
         ]
         return rows[-1].path, missing
 
-    async def _look(self, paths: list[RelPath]) -> None:
+    async def _look(self, paths: list[RelPath], read: Read | None = None) -> None:
         clock = self._ground.clock
         now = clock.monotonic()
         claims = self._ground.claims
@@ -152,7 +156,7 @@ class Scanner:
             if path not in free:
                 self._capture.look_soon(path)
         if free:
-            await self._capture.look(free)
+            await self._capture.look(free, read if len(free) == len(paths) else None)
             await self._announcer.wait_room(clock.monotonic() + SCAN_WAIT)
 
 

@@ -17,9 +17,11 @@ from everynode.model.path import ROOT, RelPath, show_path
 from everynode.report.status import (
     GroupPeer,
     GroupStatus,
+    LastChange,
     NotCarried,
     ScanProgress,
     WaitResult,
+    path_fields,
     problem_view,
 )
 
@@ -113,10 +115,18 @@ class Waiter:
             problems_blocking=blocking,
             conflicts=counters.conflicts,
             not_carried=NotCarried(self._capture.hard_links, 0, self._scanner.special_files),
+            last_change=self._last_change(),
             vault_bytes=self._keeper.vault_bytes,
             vault_files=self._keeper.vault_files,
             in_sync=quiet and agreed and not blocking,
         )
+
+    def _last_change(self) -> LastChange | None:
+        last = self._ground.last_change
+        if last is None:
+            return None
+        path, author, when = last
+        return LastChange(**path_fields(path), node=self._ground.setup.node_name(author), when=when)
 
     def _peer(self, peer: NodeId, peers: Peers) -> GroupPeer:
         heads = self._ground.heads.get(peer)

@@ -15,7 +15,7 @@ from everynode.index.schema import connect
 from everynode.index.state import State, count
 from everynode.index.vault_catalogue import VaultCatalogue
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
-from everynode.model.path import RelPath, parent_of, subtree_range
+from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
 
 UNPLACED, LIVE, CONFLICT, EXCLUDED, DELETED = 1, 2, 4, 8, 32
@@ -42,6 +42,10 @@ class Index:
         self._dirty = False
         self.placings = 0
         """Counts the batches that apply committed in this run: tells a look whether anything was placed since."""
+        self.changes = 0
+        """Counts the transactions of this run: what was read at the same count is still true."""
+        self._checked: set[RelPath] = {ROOT}
+        """Directories that need no recheck in this transaction, nor does any above them."""
         self.vault = VaultCatalogue(self._connection)
 
     def _begin_epoch(self, state: State) -> None:
@@ -80,6 +84,7 @@ class Index:
     @contextmanager
     def transaction(self) -> Iterator[None]:
         """All or nothing, durable at the end. Raises StoreError when the disk refuses; nothing is changed then."""
+        self._checked = {ROOT}
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -96,6 +101,7 @@ class Index:
                 ) from error
             raise
         self._dirty = False
+        self.changes += 1
 
     def _roll_back(self) -> None:
         if self._connection.in_transaction:
@@ -143,6 +149,27 @@ class Index:
         row = self._connection.execute(_COLUMNS + "WHERE path=?", (path,)).fetchone()
         return None if row is None else _record(row)
 
+    def put_new(self, record: Record) -> bool:
+        """Store a record of a path that is probably not there yet; False: it is, and nothing was changed.
+
+        One statement where `get` and `put` are three: most records of a first copy are new.
+        """
+        state = self.state
+        flags = _flags(record, False)
+        body = encode_body(record)
+        self._connection.execute(
+            "INSERT OR IGNORE INTO record VALUES(?,?,?,?,?)",
+            (state.arrival + 1, record.path, body, flags, checksum(record.path, body, flags)),
+        )
+        if not self._connection.changes():
+            return False
+        state.arrival += 1
+        self._dirty = True
+        count(state.counters, record, flags, 1)
+        if not flags & LIVE:
+            self._checked.discard(record.path)
+        return True
+
     def put(self, record: Record, old: Record | None, *, excluded: bool = False) -> None:
         """Store a changed record under a new arrival. `old`: what `get` said of the path in this transaction."""
         state = self.state
@@ -152,23 +179,31 @@ class Index:
         if old is not None:
             count(state.counters, old, _flags(old, False), -1)
         count(state.counters, record, flags, 1)
+        if not flags & LIVE:
+            self._checked.discard(record.path)
         body = encode_body(record)
         self._connection.execute(
             "INSERT OR REPLACE INTO record VALUES(?,?,?,?,?)",
             (state.arrival, record.path, body, flags, checksum(record.path, body, flags)),
         )
 
-    def set_placed(self, record: Record, old: Record, *, excluded: bool = False) -> None:
-        """Store what happened on this disk; the version is that of `old`, and so is the arrival."""
+    def set_placed(self, record: Record, old: Record, *, excluded: bool = False) -> bool:
+        """Store what happened on this disk; the version is that of `old`, and so is the arrival.
+
+        False, and nothing was changed: the record is not `old` any more, its version has changed.
+        """
         flags = _flags(record, excluded)
-        if flags & UNPLACED != old.unplaced:
-            self.state.counters.unplaced += 1 if flags & UNPLACED else -1
-            self._dirty = True
         body = encode_body(record)
         self._connection.execute(
             "UPDATE record SET body=?, flags=?, checksum=? WHERE arrival=?",
             (body, flags, checksum(record.path, body, flags), old.arrival),
         )
+        if not self._connection.changes():
+            return False
+        if flags & UNPLACED != old.unplaced:
+            self.state.counters.unplaced += 1 if flags & UNPLACED else -1
+            self._dirty = True
+        return True
 
     def forget(self, record: Record) -> None:
         """Drop a tombstone and remember that it was there."""
@@ -213,7 +248,9 @@ class Index:
 
     def recheck_ancestors(self, path: RelPath) -> None:
         """Mark the deleted directories above `path` as work: whether they stand depends on what lives below."""
-        while path := parent_of(path):
+        checked = self._checked
+        while (path := parent_of(path)) not in checked:
+            checked.add(path)
             record = self.get(path)
             if record is not None and not record.unplaced and not any(s.live for s in record.version.siblings):
                 self.set_placed(msgspec.structs.replace(record, unplaced=True), record)
