@@ -56,10 +56,8 @@ def bare_directory(model: Entry) -> Entry:
 def losers(ordered: list[Sibling], derived: bool) -> list[Sibling]:
     """Live siblings that differ from the shown one: their contents are pinned in the vault of every node."""
     winner = entry_shown(ordered[0], derived)
-    rest = ordered if derived and not ordered[0].live else ordered[1:]
-    return [
-        s for s in rest if s.live and s.entry.kind != Kind.DIRECTORY and (winner is None or differs(s.entry, winner))
-    ]
+    contents = [s for s in ordered if s.live and s.entry.kind != Kind.DIRECTORY]
+    return [s for s in contents if winner is None or differs(s.entry, winner)]
 
 
 def in_conflict(version: Version) -> bool:

@@ -156,9 +156,7 @@ class Applier:
         try:
             now_ns = ground.clock.now_ns()
             orphans = self._given_up(jobs, choice)
-            done = await ground.clock.offload(
-                place_batch, ground.setup.root, jobs, orphans, choice.directory_times, now_ns
-            )
+            done = await ground.clock.offload(place_batch, ground.setup.root, jobs, orphans, choice, now_ns)
             committed = await ground.clock.offload_index(commit, ground.index, done, choice.excluded, now_ns)
         finally:
             ground.claims.difference_update(claimed)

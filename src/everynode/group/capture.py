@@ -34,6 +34,8 @@ class Look:
     pid: int = 0
     donor: RelPath | None = None
     """Where it stood before its directory was renamed."""
+    noticed: bool = False
+    """Somebody was seen to write, rename or delete it."""
     deep: bool = False
     """If a directory stands there, everything below it is to be looked at."""
 
@@ -99,6 +101,7 @@ class Capture:
                 # A directory is whole at once, and what is in it waits for its record elsewhere.
                 delay = 0.0 if what & (What.WRITTEN | What.DIRECTORY) else settle
                 self.look_soon(path, delay=delay, forced=not what & What.DIRECTORY, pid=notice.pid)
+                self._looks[path].noticed |= bool(what & (What.WRITTEN | What.GONE))
                 if what & What.GONE and what & What.DIRECTORY:
                     # The notice speaks for all that was below; if a directory is there again, it is another one.
                     self._looks[path].deep = True
@@ -106,6 +109,7 @@ class Capture:
     async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
         self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None)
         self.look_soon(source, pid=pid)
+        self._looks[path].noticed = self._looks[source].noticed = True
         if directory:
             for old in await self._ground.clock.offload_index(self._placed_below, source):
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
@@ -202,7 +206,7 @@ class Capture:
             items.append((path, None if placed is None or look.forced else placed.stamp))
         seen = await ground.clock.offload(self._observe, items)
         return [
-            Looked(path, record, observation, donor, placings, changes)
+            Looked(path, record, observation, donor, placings, changes, looks[path].noticed)
             for path, (record, donor), observation in zip(looks, records, seen, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 
 from everynode.core.runs import Standing, standing
-from everynode.core.vectors import dominates, missing_count
+from everynode.core.vectors import dominates, join, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import HEADS_GRACE, RUN_STALL
@@ -47,7 +47,8 @@ class CatchUp:
 
     def heads(self, peer: NodeId, heard: Vector) -> None:
         """A peer said what it knows; ask it after a grace, in which the author's own batches may arrive."""
-        self._theirs[peer] = heard
+        # Joined: a message that comes late takes nothing back.
+        heard = self._theirs[peer] = join(self._theirs.get(peer, {}), heard)
         knowledge = self._ground.index.knowledge
         linked = {*self._ground.links.peers(), self._ground.setup.node}
         authors = {node_of(origin) for origin, sequence in heard.items() if knowledge.get(origin, 0) < sequence}

@@ -37,6 +37,8 @@ class Choice:
     """Recorded times of the directories around the targets."""
     skipped: list[RelPath] = field(default_factory=list)
     """Left out: not due, or in capture's hands."""
+    unsynced: set[RelPath] = field(default_factory=set)
+    """What stands there was written by users of this node and may not be on stable storage."""
     cursor: int = 0
     """Arrival up to which unplaced records were considered."""
     knowledge: Vector = field(default_factory=dict)
@@ -70,6 +72,9 @@ def choose(
             choice.excluded.append(record)
             continue
         taken[record.path] = target
+        placed = record.placed
+        if placed is not None and placed.shown[0] == index.origin and placed.shown[1] > index.state.synced:
+            choice.unsynced.add(record.path)
         if target.entry is not None and target.step is Step.CONTENT and target.entry.size <= INLINE_BYTES_MAX:
             size += target.entry.size
     _around(index, policy, taken, choice)
@@ -79,9 +84,14 @@ def choose(
 
 
 def _target(index: Index, policy: ConflictPolicy, record: Record) -> Target:
-    """Only a deletion or a clash makes it worth asking whether something lives below."""
+    """Only a deletion or a clash makes it worth asking whether something lives below.
+
+    A file that superseded nothing cannot clash alone: what lives below came with a directory, which is a sibling then.
+    """
     siblings = record.version.siblings
-    derived = (len(siblings) > 1 or not siblings[0].live) and index.lives_below(record.path)
+    first = siblings[0]
+    fresh = first.live and (first.entry.kind == Kind.DIRECTORY or not record.version.context)
+    derived = (len(siblings) > 1 or not fresh) and index.lives_below(record.path)
     return plan(record, policy, derived)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from everynode.core.vectors import covers, missing_count
+from everynode.core.vectors import covers, dominates, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import EXCEPTIONS_MAX, HEADS_DELAY_MS
@@ -41,6 +41,9 @@ class HeadsKeeper:
         )
 
     def heard(self, peer: NodeId, heads: Heads) -> None:
+        before = self._ground.heads.get(peer)
+        if before is not None and not dominates(heads.heard, before.heard):
+            return  # older than what it said last
         self._ground.heads[peer] = heads
         self._ground.progressed()
 

@@ -50,6 +50,8 @@ class Looked:
     """How often apply had committed when the record was read."""
     changes: int = -1
     """How often anything had."""
+    noticed: bool = False
+    """Somebody was seen to write, rename or delete it: no damage of a power cut."""
 
 
 def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
@@ -68,6 +70,8 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
     entry: Entry | None = None
     stamp: Stamp | None = None
     content: bytes | None = None
+    if look.noticed:
+        suspect_above = None
     match seen:
         case Unchanged():
             donor = look.donor.placed if look.donor is not None else None
@@ -80,7 +84,11 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             pass
         case _:
             return
-    record = look.record if true_still and look.path not in out.swept else index.get(look.path)
+    record = (
+        look.record
+        if true_still and look.path not in out.swept and look.path not in index.rechecked
+        else index.get(look.path)
+    )
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return

@@ -64,6 +64,7 @@ class Peers:
         self._tasks: dict[NodeId, list[asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._ready = asyncio.Event()
+        self._lives: dict[NodeId, bytes] = {}
 
     async def run(self) -> None:
         """The tasks that serve single peers live in here."""
@@ -146,6 +147,10 @@ class Peers:
             ground.may_change.clear()
             await ground.clock.offload_index(self._begin_epoch)
             self._announcer.begin_epoch()
+        if self._lives.get(peer) != hello.index:
+            # Another index than the one that spoke before: what that one had heard and placed is void.
+            self._lives[peer] = hello.index
+            ground.heads.pop(peer, None)
         self._catch_up.hello(peer, hello)
 
     def _begin_epoch(self) -> None:

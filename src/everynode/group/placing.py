@@ -10,6 +10,7 @@ import msgspec
 from everynode.core.plan import Step, Target
 from everynode.core.shown import bare_directory
 from everynode.errors import GroupHalted
+from everynode.group.choose import Choice
 from everynode.group.gather import Job, Loser, Source
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import Entry, Kind
@@ -17,7 +18,7 @@ from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import set_directory_times
 from everynode.tree.observe import observe_vaulted
-from everynode.tree.outcome import NotPut, PlaceOutcome, Present, Put, Refusal, Staged
+from everynode.tree.outcome import NotPut, Observation, PlaceOutcome, Present, Put, Refusal, Staged
 from everynode.tree.place import MovedFrom, PlaceItem, place
 from everynode.tree.root import Root
 from everynode.tree.stage import StageItem, stage
@@ -37,9 +38,7 @@ class Done:
     """Losing contents that are in the vault now."""
 
 
-def place_batch(
-    root: Root, jobs: list[Job], orphans: Iterable[RelPath], directory_times: dict[RelPath, int], now_ns: int
-) -> list[Done]:
+def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice: Choice, now_ns: int) -> list[Done]:
     """Durable when it returns. Runs on a thread. Raises GroupHalted or OSError when nothing may be believed."""
     if any(job.target.step is Step.REMOVE for job in jobs):
         root.check()
@@ -57,16 +56,43 @@ def place_batch(
             changed.add(parent_of(item.path))
             if item.entry is not None and item.staged is None and item.moved_from is None:
                 changed.add(item.path)
-            if outcome.swapped_other and outcome.vaulted:
+            if outcome.vaulted and _wants_look(done[item.path], outcome, now_ns):
                 (seen,) = observe_vaulted(root, [outcome.vaulted], now_ns=now_ns)
-                done[item.path].vaulted_entry = seen.entry if type(seen) is Present else None
+                _account_for(done[item.path], outcome, seen)
         elif item.staged is not None:
             unused.append(item.staged.name)
     remove(root, unused)
-    _set_times(root, jobs, changed, directory_times, done)
+    _set_times(root, jobs, changed, choice.directory_times, done)
+    # What users wrote may never have been synced, and the catalogue will say that the vault has it.
+    written = [one.outcome for path, one in done.items() if path in choice.unsynced or one.vaulted_entry is not None]
+    make_durable(root, [outcome.vaulted for outcome in written if type(outcome) is Put and outcome.vaulted])
     if items or staged:
         sync_paths(root, changed)
     return list(done.values())
+
+
+def _wants_look(done: Done, put: Put, now_ns: int) -> bool:
+    """Whether what was vaulted may be other bytes than expected.
+
+    Stamps of coarse clocks do not tell a write in the tick of the last one: what was written lately is read again.
+    """
+    placed = done.job.target.record.placed
+    there = placed.entry if placed is not None else None
+    young = there is not None and there.kind == Kind.FILE and there.mtime_ns > now_ns - YOUNG_NS
+    return put.swapped_other or young
+
+
+YOUNG_NS = 1_000_000_000
+
+
+def _account_for(done: Done, put: Put, seen: Observation) -> None:
+    placed = done.job.target.record.placed
+    there = placed.entry if placed is not None else None
+    if not put.swapped_other:
+        if type(seen) is Present and there is not None and seen.entry.same_content(there):
+            return
+        done.outcome = msgspec.structs.replace(put, swapped_other=True)
+    done.vaulted_entry = seen.entry if type(seen) is Present else None
 
 
 _MODEL = Entry(Kind.DIRECTORY, 0o755, 0, 0, 0)

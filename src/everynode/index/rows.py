@@ -54,7 +54,7 @@ def encode_body(record: Record) -> bytes:
     return _encode(_Body(version.siblings, version.context or None, row))
 
 
-def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int) -> Record:
+def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: int) -> Record:
     row = _decode(body)
     version = Version(row.siblings, row.context or {})
     placed: Placed | None = None
@@ -64,7 +64,7 @@ def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int) -> Rec
         if entry is None and not row.placed.absent:
             entry = first.entry
         placed = Placed(row.placed.version or version, entry, row.placed.stamp, row.placed.shown or first.dot)
-    return Record(path, version, placed, unplaced, arrival)
+    return Record(path, version, placed, unplaced, arrival, seal)
 
 
 def checksum(path: bytes, body: bytes, flags: int) -> int:
@@ -76,6 +76,6 @@ def read_row(path: bytes, body: bytes, flags: int, found: int, arrival: int, unp
     if checksum(path, body, flags) != found:
         raise IndexDamaged(f"the row of {show_path(path)} is damaged")
     try:
-        return decode_body(RelPath(path), body, unplaced, arrival)
+        return decode_body(RelPath(path), body, unplaced, arrival, found)
     except msgspec.DecodeError as error:  # a valid checksum over a wrong body: written by another version
         raise IndexDamaged(f"the row of {show_path(path)} cannot be read: {error}") from error

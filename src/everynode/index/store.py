@@ -14,6 +14,7 @@ from everynode.index.rows import checksum, encode_body, read_row
 from everynode.index.schema import connect
 from everynode.index.state import State, count
 from everynode.index.vault_catalogue import VaultCatalogue
+from everynode.model.entry import Kind
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
@@ -44,6 +45,8 @@ class Index:
         """Counts the batches that apply committed in this run: tells a look whether anything was placed since."""
         self.changes = 0
         """Counts the transactions of this run: what was read at the same count is still true."""
+        self.rechecked: set[RelPath] = set()
+        """Directories that this transaction has marked as work."""
         self._checked: set[RelPath] = {ROOT}
         """Directories that need no recheck in this transaction, nor does any above them."""
         self.vault = VaultCatalogue(self._connection)
@@ -85,6 +88,7 @@ class Index:
     def transaction(self) -> Iterator[None]:
         """All or nothing, durable at the end. Raises StoreError when the disk refuses; nothing is changed then."""
         self._checked = {ROOT}
+        self.rechecked = set()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
@@ -190,13 +194,13 @@ class Index:
     def set_placed(self, record: Record, old: Record, *, excluded: bool = False) -> bool:
         """Store what happened on this disk; the version is that of `old`, and so is the arrival.
 
-        False, and nothing was changed: the record is not `old` any more, its version has changed.
+        False, and nothing was changed: the row is not as `old` was read from it any more.
         """
         flags = _flags(record, excluded)
         body = encode_body(record)
         self._connection.execute(
-            "UPDATE record SET body=?, flags=?, checksum=? WHERE arrival=?",
-            (body, flags, checksum(record.path, body, flags), old.arrival),
+            "UPDATE record SET body=?, flags=?, checksum=? WHERE arrival=? AND checksum=?",
+            (body, flags, checksum(record.path, body, flags), old.arrival, old.seal),
         )
         if not self._connection.changes():
             return False
@@ -247,13 +251,18 @@ class Index:
         return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
 
     def recheck_ancestors(self, path: RelPath) -> None:
-        """Mark the deleted directories above `path` as work: whether they stand depends on what lives below."""
+        """Mark what is no live directory above `path` as work: whether one stands there depends on what lives below."""
         checked = self._checked
         while (path := parent_of(path)) not in checked:
             checked.add(path)
             record = self.get(path)
-            if record is not None and not record.unplaced and not any(s.live for s in record.version.siblings):
+            if record is not None and not record.unplaced and not _is_live_directory(record):
+                self.rechecked.add(path)
                 self.set_placed(msgspec.structs.replace(record, unplaced=True), record)
+
+
+def _is_live_directory(record: Record) -> bool:
+    return any(s.live and s.entry.kind == Kind.DIRECTORY for s in record.version.siblings)
 
 
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:

@@ -62,3 +62,5 @@ class Record(msgspec.Struct, frozen=True):
     """There is work to do: what is shown by `version` may differ from `placed`."""
     arrival: int = 0
     """Rises with every change of the record on this node; the order in which runs are sent."""
+    seal: int = 0
+    """Checksum of the row it was read from: names exactly this state of it."""
