@@ -14,7 +14,7 @@ from everynode.core.vectors import join
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, dots_of, wanted_contents
-from everynode.group.commit import Committed, commit
+from everynode.group.commit import Committed, accept_disk, commit
 from everynode.group.fetch import Fetcher
 from everynode.group.gather import Gatherer, Job
 from everynode.group.ground import Ground
@@ -142,6 +142,7 @@ class Applier:
         ground = self._ground
         jobs, waiting = self._gatherer.gather(choice)
         pending = [target for target in waiting if not self._in_vain(target)]
+        await self._give_up_lost(waiting)
         jobs, held = self._hold_orphans(jobs, choice)
         claimed = {path for job in jobs for path in _paths_of(job)}
         taken = claimed & ground.claims
@@ -165,6 +166,25 @@ class Applier:
             ground.work.set()
         failed = any(outcome.refusal is Refusal.CHANGED for outcome in committed.failed)
         return not (pending or held or taken or failed or committed.adopted)
+
+    async def _give_up_lost(self, waiting: list[Target]) -> None:
+        """Own contents that a power cut took, and that all members, asked one by one, do not have."""
+        ground = self._ground
+        others = ground.setup.members() - {ground.setup.node}
+        if not waiting or not others <= set(ground.links.peers()):
+            return
+        for target in waiting:
+            record = target.record
+            placed = record.placed
+            entry = target.entry
+            own = placed is not None and placed.shown[0] == ground.index.origin and placed.version == record.version
+            if own and entry is not None and self._fetcher.has_failed(Digest(entry.digest)):
+                accepted = await ground.clock.offload_index(accept_disk, ground.index, record.path, record.version)
+                if accepted is not None:
+                    self._announcer.announce([accepted])
+                    self._heads.stuck.pop(record.path, None)
+                    ground.problems.placed(record.path)
+                    ground.work.set()
 
     def _in_vain(self, target: Target) -> bool:
         """Its content was asked for and nobody has it: an exception to what is placed."""

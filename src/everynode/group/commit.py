@@ -107,3 +107,25 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
     index.claim_one(index.origin, sequence)
     index.recheck_ancestors(path)
     return Announcement(WireRecord(path, merged), sequence, None)
+
+
+def accept_disk(index: Index, path: RelPath, version: Version) -> Announcement | None:
+    """Nobody has the content of our own change any more, a power cut took it: what the disk shows is the change now.
+
+    None: more was heard of the path meanwhile.
+    """
+    with index.transaction():
+        record = index.get(path)
+        if record is None or record.placed is None or record.version != version:
+            return None
+        placed = record.placed
+        sequence = index.next_sequence()
+        there = placed.entry
+        entry = there or version.siblings[0].entry
+        lives = there is not None
+        accepted = supersede(version, index.origin, sequence, entry, live=lives, content=lives)
+        now = Placed(accepted, there, placed.stamp, (index.origin, sequence))
+        index.put(Record(path, accepted, now), record)
+        index.claim_one(index.origin, sequence)
+        index.recheck_ancestors(path)
+        return Announcement(WireRecord(path, accepted), sequence, None)
