@@ -171,14 +171,12 @@ class Applier:
         """Own contents that a power cut took, and that all members, asked one by one, do not have."""
         ground = self._ground
         others = ground.setup.members() - {ground.setup.node}
-        if not waiting or not others <= set(ground.links.peers()):
-            return
         for target in waiting:
             record = target.record
             placed = record.placed
             entry = target.entry
             own = placed is not None and placed.shown[0] == ground.index.origin and placed.version == record.version
-            if own and entry is not None and self._fetcher.has_failed(Digest(entry.digest)):
+            if own and entry is not None and others <= self._fetcher.denied_by(Digest(entry.digest)):
                 accepted = await ground.clock.offload_index(accept_disk, ground.index, record.path, record.version)
                 if accepted is not None:
                     self._announcer.announce([accepted])

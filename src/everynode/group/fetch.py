@@ -7,6 +7,7 @@ fetched survives a restart. A peer that does not have a content, or sends anothe
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from everynode.content.assemble import Assembly
 from everynode.content.blocks import BlockLists
@@ -14,7 +15,7 @@ from everynode.content.source import open_local
 from everynode.core.vectors import covers
 from everynode.errors import LinkError, PathError
 from everynode.group.ground import Ground
-from everynode.group.requests import Requests
+from everynode.group.requests import Answer, Requests
 from everynode.limits import (
     FETCH_BYTES_MAX,
     FETCH_FILES,
@@ -26,7 +27,7 @@ from everynode.limits import (
 )
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, Dot, NodeId, node_of
-from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest
+from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
 from everynode.tree.digest import digest_bytes
@@ -45,6 +46,8 @@ class Fetcher:
         self._done: dict[Digest, bytes | Staged] = {}
         self._failed: dict[Digest, tuple[float, float]] = {}
         """Digest -> (when to try again, last pause)."""
+        self._denied: dict[Digest, set[NodeId]] = {}
+        """Peers that said in so many words that they do not have a content."""
         self._small = asyncio.Semaphore(FETCH_SMALL_FILES)
         self._large = asyncio.Semaphore(FETCH_FILES)
         self._group: asyncio.TaskGroup | None = None
@@ -61,6 +64,7 @@ class Fetcher:
         done = self._done.pop(digest, None)
         if done is not None:
             self._failed.pop(digest, None)
+            self._denied.pop(digest, None)
             return done
         due = self._failed.get(digest, (0.0, 0.0))[0]
         room = len(self._tasks) < FETCH_PENDING_MAX
@@ -72,11 +76,16 @@ class Fetcher:
         """It was asked for in vain and is not being asked for now."""
         return digest in self._failed and digest not in self._tasks
 
+    def denied_by(self, digest: Digest) -> frozenset[NodeId]:
+        """Who, asked since the last hope, does not have it; silence and errors are no answer."""
+        return frozenset(self._denied.get(digest, ()))
+
     def underway(self) -> int:
         return len(self._tasks)
 
     def hope(self) -> None:
         """A peer was linked or has placed more: what failed may be had now."""
+        self._denied.clear()
         if self._failed:
             self._failed.clear()
             self._ground.work.set()
@@ -145,8 +154,16 @@ class Fetcher:
         def request(number: int) -> FetchRequest:
             return FetchRequest(self._ground.setup.group, number, path, Digest(entry.digest), offset, length)
 
-        answer = await self._requests.ask(peer, request)
+        answer = await self._ask(peer, Digest(entry.digest), request)
         return answer.data if isinstance(answer, FetchPart) else None
+
+    async def _ask(
+        self, peer: NodeId, digest: Digest, request: Callable[[int], BlocksRequest | FetchRequest]
+    ) -> Answer | None:
+        answer = await self._requests.ask(peer, request)
+        if isinstance(answer, Gone):
+            self._denied.setdefault(digest, set()).add(peer)
+        return answer
 
     async def _in_blocks(self, path: RelPath, entry: Entry, dot: Dot) -> Staged | None:
         clock = self._ground.clock
@@ -175,7 +192,7 @@ class Fetcher:
             return BlocksRequest(self._ground.setup.group, number, path, digest)
 
         for peer in candidates:
-            answer = await self._requests.ask(peer, request)
+            answer = await self._ask(peer, digest, request)
             if not isinstance(answer, Blocks):
                 continue
             try:
