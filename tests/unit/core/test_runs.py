@@ -1,0 +1,56 @@
+"""Runs: when a batch closes without a gap, what a run has to send, when running is sound, what may be forgotten."""
+
+from __future__ import annotations
+
+import pytest
+
+from everynode.core.runs import Standing, forgettable, may_claim, standing, wanted
+from everynode.model.ids import Sequence
+from tests.unit.core.samples import A, B, C, dead, live, version
+
+
+@pytest.mark.parametrize(("known", "before", "closes"), [(0, 0, True), (3, 3, True), (5, 3, True), (2, 3, False)])
+def test_a_batch_is_claimed_only_when_what_came_before_it_is_known(known: int, before: int, closes: bool) -> None:
+    knowledge = {A: Sequence(known)} if known else {}
+    assert may_claim(knowledge | {B: Sequence(9)}, A, Sequence(before)) is closes
+
+
+def test_a_record_is_sent_when_any_of_its_siblings_is_news() -> None:
+    both = version(live(A, 3), live(B, 2))
+    assert wanted(both, {})
+    assert wanted(both, {A: 3, B: 1})
+    assert wanted(both, {A: 2, B: 2})
+    assert not wanted(both, {A: 3, B: 2})
+    assert wanted(version(dead(C, 1)), {A: 3})
+
+
+def test_nodes_that_forgot_nothing_run() -> None:
+    assert standing({A: 5}, {}, {B: 3}, {}) is Standing.RUN
+
+
+def test_who_has_not_heard_what_the_other_forgot_compares() -> None:
+    assert standing({A: 5}, {}, {A: 9}, {A: 6}) is Standing.COMPARE
+    assert standing({A: 9}, {A: 6}, {A: 5}, {}) is Standing.COMPARE
+    assert standing({A: 6}, {}, {A: 9}, {A: 6}) is Standing.RUN
+    assert standing({A: 9}, {A: 6}, {A: 6}, {}) is Standing.RUN
+
+
+def test_what_one_forgot_must_be_known_of_every_origin() -> None:
+    assert standing({A: 6}, {}, {A: 9, B: 2}, {A: 6, B: 1}) is Standing.COMPARE
+
+
+def test_who_knows_nothing_has_nothing_to_revive() -> None:
+    assert standing({}, {}, {A: 9}, {A: 6}) is Standing.RUN
+    assert standing({A: 9}, {A: 6}, {}, {}) is Standing.RUN
+
+
+def test_a_deletion_is_forgotten_only_when_all_have_heard_it() -> None:
+    assert forgettable(version(dead(A, 3)), {A: 3})
+    assert not forgettable(version(dead(A, 3)), {A: 2})
+    assert not forgettable(version(dead(A, 3), dead(B, 1)), {A: 3})
+    assert forgettable(version(dead(A, 3), dead(B, 1)), {A: 3, B: 1})
+
+
+def test_what_lives_is_never_forgotten() -> None:
+    assert not forgettable(version(live(A, 3)), {A: 3})
+    assert not forgettable(version(dead(A, 3), live(B, 1)), {A: 3, B: 1})
