@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 
 from everynode.group.life import Group
 from everynode.model.ids import NODE_ID_BYTES, NodeId
+from everynode.model.path import RelPath
 from tests.sim.loop import SimLoop, chance, simulate
 from tests.sim.network import Network
 from tests.sim.node import Faults, Make, SimNode
 from tests.sim.oracle import Oracle
+from tests.sim.promises import content_of
 from tests.sim.workload import Weights, Workload
 
 # Virtual seconds that everything must stay right and unchanged before it counts as quiet,
@@ -30,6 +32,8 @@ class Plan:
     crashes: float = 0.02
     stops: float = 0.02
     power_cuts: float = 0.01
+    blackouts: float = 0.005
+    waits: float = 0.2
     cuts: float = 0.1
     partitions: float = 0.02
     stalls: float = 0.05
@@ -51,12 +55,15 @@ class Plan:
             crashes=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
             stops=rng.choice((0.0, 0.05)),
             power_cuts=0.0 if calm else rng.choice((0.0, 0.02, 0.05)),
+            blackouts=0.0 if calm else rng.choice((0.0, 0.0, 0.02)),
+            waits=rng.choice((0.0, 0.2, 1.0)),
             cuts=rng.choice((0.0, 0.1, 0.5)),
             partitions=rng.choice((0.0, 0.05, 0.1)),
             stalls=rng.choice((0.0, 0.1)),
             overflows=rng.choice((0.0, 0.05)),
             call_faults=Faults(
                 crash=0.0 if calm else rng.choice((0.0, 0.0002, 0.001)),
+                fail=0.0 if calm else rng.choice((0.0, 0.0, 0.0005, 0.005)),
                 act=rng.choice((0.0, 0.002, 0.01)),
             ),
             tick_ns=rng.choice((0, 0, 0, 4_000_000)),
@@ -107,6 +114,9 @@ class Cluster:
             )
             for node in ids
         ]
+        self._waits: list[asyncio.Task[None]] = []
+        self._doomed: list[SimNode] = []
+        """Who acknowledged something just now: they lose power next, all together."""
         for node in self.nodes:
             node.act_here = self._actor(node)
 
@@ -124,9 +134,18 @@ class Cluster:
         await asyncio.sleep(pause)
         node.start()
 
-    async def cut_power(self, node: SimNode) -> None:
-        self.workload.power_cut(node.user)
-        await node.cut_power([other for other in self.nodes if other is not node])
+    async def cut_power(self, *nodes: SimNode) -> None:
+        """Of all of them at the same moment."""
+        for node in nodes:
+            self.workload.power_cut(node.user)
+            node.die()
+        before = {}
+        for node in nodes:
+            before[node.node] = await node.lose_power()
+        now = {node.node: (node.tree(), node.vault()) for node in self.nodes}
+        for node in nodes:
+            others = [what for other, what in now.items() if other != node.node]
+            self.oracle.power_cut(node.node, self.loop.time(), before[node.node], *now[node.node], others)
 
     async def trouble(self) -> None:
         """Work and faults for the time of the plan."""
@@ -138,6 +157,8 @@ class Cluster:
             self._crash: plan.crashes,
             self._stop: plan.stops,
             self._lose_power: plan.power_cuts,
+            self._lose_all_power: plan.blackouts,
+            self._wait: plan.waits,
             self._cut: plan.cuts,
             self._partition: plan.partitions,
             self._stall: plan.stalls,
@@ -151,6 +172,9 @@ class Cluster:
             await asyncio.sleep(self.rng.expovariate(total))
             happen = self.rng.choices(list(rates), list(rates.values()))[0]
             await happen(self.rng.choice(self.nodes))
+            doomed, self._doomed = self._doomed, []
+            if doomed:
+                await self.cut_power(*doomed)
 
     async def finish(self) -> list[str]:
         """Heal everything, wait until all is quiet, judge."""
@@ -181,6 +205,10 @@ class Cluster:
         return found
 
     async def stop(self) -> None:
+        for task in self._waits:
+            task.cancel()
+        if self._waits:
+            await asyncio.wait(self._waits)
         for node in self.nodes:
             node.die()
             await node.reap()
@@ -198,6 +226,29 @@ class Cluster:
 
     async def _lose_power(self, node: SimNode) -> None:
         await self.cut_power(node)
+
+    async def _lose_all_power(self, node: SimNode) -> None:
+        await self.cut_power(*self.nodes)
+
+    async def _wait(self, node: SimNode) -> None:
+        """Somebody writes, and asks whether it is safe on some nodes, or on all; he waits beside everything else."""
+        self._waits.append(self.loop.create_task(self._ask(node)))
+
+    async def _ask(self, node: SimNode) -> None:
+        if node.early or not node.running:
+            return  # before the first look after a power cut nobody can tell a user's change from damage
+        path = self.workload.write_one(node.user)
+        content = content_of(node.user.see(path)) if path is not None else None
+        if path is None or content is None:
+            return
+        wanted = self.rng.choice([None, *range(1, len(self.nodes) + 1)])
+        result = await node.wait(RelPath(path), wanted, self.rng.choice((5.0, 60.0)))
+        if result is None or not result.done:
+            return
+        nodes = frozenset(n.node for n in self.nodes if n.node.hex()[:4] not in result.missing)
+        self.oracle.acknowledged(node.node, self.loop.time(), path, content, nodes)
+        if self.plan.power_cuts and self.rng.random() < 0.3:
+            self._doomed = [n for n in self.nodes if n.node in nodes]
 
     async def _cut(self, node: SimNode) -> None:
         self.network.cut(node.node, self.rng.choice(self.nodes).node)

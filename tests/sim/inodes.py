@@ -36,6 +36,7 @@ class Inode:
     """One file, directory or symlink. `data` is a file's bytes or a link's target."""
 
     __slots__ = (
+        "_content",
         "children",
         "ctime_ns",
         "data",
@@ -63,12 +64,19 @@ class Inode:
         self.device = device
         self.nlink = 0
         self.data = bytearray()
+        self._content = b""
         self.children: dict[bytes, Dentry] = {}
         self.name: Dentry | None = None  # of a directory: its one name; None for a filesystem's root
         self.opens = 0  # open descriptions,
         self.writers = 0  # and those with write access
         self.durable_data: bytes | None = None  # None: never written back
         self.shrunk = False  # truncated since the last write-back: it may be empty after a power cut
+
+    def content(self) -> bytes:
+        """`data` as a value: the same object until `data` changes, however often it is looked at."""
+        if self._content != self.data:
+            self._content = bytes(self.data)
+        return self._content
 
     @property
     def is_directory(self) -> bool:

@@ -122,7 +122,7 @@ class Journal:
 
 def cut_data(inode: Inode, rng: random.Random) -> bytes:
     """What a file holds after a power cut: all, nothing, a prefix, the old, or new pages among old ones."""
-    live = bytes(inode.data)
+    live = inode.content()
     old = inode.durable_data
     if old == live:
         return live

@@ -10,13 +10,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from everynode.errors import EverynodeError
 from everynode.group.ground import GroupSetup
 from everynode.group.seams import LinkEvents, Links
 from everynode.index.store import Index
 from everynode.limits import RESERVED_NAME
 from everynode.model.ids import NodeId
-from everynode.model.policy import GroupPolicy
+from everynode.model.path import RelPath
+from everynode.model.policy import GroupPolicy, VaultPolicy
 from everynode.report.audit import Journal
+from everynode.report.status import WaitResult
 from everynode.tree.root import Root
 from tests.sim.clock import SimClock
 from tests.sim.disk import Did, Disk, Event
@@ -32,6 +35,8 @@ GROUP_ID = b"simulated-group!"
 ROOT_PATH = b"/srv/tree"
 # Virtual seconds in which the first scan after a start is done for sure; trees are small.
 FIRST_LOOK_SECONDS = 5.0
+# The vault gives up nothing: the oracle cannot tell a loser that was pruned, long after its conflict, from a lost one.
+POLICY = GroupPolicy(vault=VaultPolicy(generations=1_000_000, age_days=1_000_000, bytes=1 << 62))
 
 
 class GroupLife(LinkEvents, Protocol):
@@ -39,6 +44,7 @@ class GroupLife(LinkEvents, Protocol):
 
     async def run(self, links: Links) -> None: ...
     async def stop(self) -> None: ...
+    async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult: ...
 
 
 Make = Callable[[GroupSetup], GroupLife]
@@ -67,6 +73,8 @@ class Life:
     task: asyncio.Task[None] | None = None
     stopping: bool = False
     """It was asked to stop: being cancelled is no failure."""
+    refused: bool = False
+    """A system call failed in it: it may halt, and is started again."""
 
 
 @dataclass
@@ -108,7 +116,7 @@ class SimNode:
         self._log_in()
 
     @property
-    def _early(self) -> bool:
+    def early(self) -> bool:
         """Whether the daemon may not have looked at everything since the last power cut."""
         return self.boots > 1 and (self._looked_at is None or self.loop.time() < self._looked_at)
 
@@ -124,7 +132,7 @@ class SimNode:
 
     def start(self) -> None:
         assert self.life is None, "reap the last life first"
-        if self._looked_at is None or self._early:
+        if self._looked_at is None or self.early:
             self._looked_at = self.loop.time() + FIRST_LOOK_SECONDS
         if self.lives:
             self.oracle.crashed(self.node, self._died_at)
@@ -148,7 +156,8 @@ class SimNode:
         except BaseException as error:
             # In a dying process everything fails; asked for is only that a living one does not.
             if not life.kernel.dead and not life.stopping:
-                self.failures.append(error)
+                if not _halts(life, error):
+                    self.failures.append(error)
                 self.die()
         finally:
             life.notices.close()
@@ -162,7 +171,7 @@ class SimNode:
             root=root,
             notices=life.notices,
             clock=life.clock,
-            policy=GroupPolicy(),
+            policy=POLICY,
             members=self.members,
             journal=Journal(),
             random_number=lambda: self.rng.getrandbits(63),
@@ -214,7 +223,8 @@ class SimNode:
         revive(self.index)
         self.life = None
 
-    async def cut_power(self, others: list[SimNode]) -> None:
+    async def lose_power(self) -> Tree:
+        """The machine is off, its daemon gone; what the tree was. `cluster` tells the oracle."""
         self.die()
         await self.reap()
         before = self.tree()
@@ -222,8 +232,20 @@ class SimNode:
         self.boots += 1
         self._looked_at = None
         self.loop.note(b"power cut of " + self.node)
-        self.oracle.power_cut(self.node, self.loop.time(), before, self.tree(), [n.tree() for n in others])
         self._log_in()
+        return before
+
+    async def wait(self, path: RelPath | None, nodes: int | None, seconds: float) -> WaitResult | None:
+        """What the daemon answers; None: it ended before it could."""
+        life = self.life
+        if life is None or life.group is None or life.kernel.dead:
+            return None
+        try:
+            return await life.group.wait(path, nodes, seconds)
+        except (Exception, Crash) as error:
+            if not (life.kernel.dead or life.stopping or _halts(life, error)):
+                self.failures.append(error)
+            return None
 
     def write_back(self) -> None:
         write_back(self.disk, self.rng)
@@ -241,7 +263,7 @@ class SimNode:
     def _acted(self, path: bytes, before: Seen | None, after: Seen | None, finished: bool) -> None:
         self.loop.note(b"act " + self.node + path)
         self.oracle.acted(
-            self.node, self.loop.time(), path, before, after, self.vault(), finished=finished, early=self._early
+            self.node, self.loop.time(), path, before, after, self.vault(), finished=finished, early=self.early
         )
 
     def _gate(self, call: str, about: bytes, when: When) -> None:
@@ -261,6 +283,8 @@ class SimNode:
                 self._acting = False
         elif chance - faults.act < faults.fail and when == "before" and call in _FAILING:
             number = self.rng.choice(_FAILING[call])
+            if self.life is not None:
+                self.life.refused = True
             raise OSError(number, os.strerror(number), about)
 
     def _watch_daemon(self, event: Event) -> None:
@@ -293,6 +317,11 @@ _FAILING = {
     "open_beneath": (errno.EIO,),
     "stat_at": (errno.EIO,),
 }
+
+
+def _halts(life: Life, error: BaseException) -> bool:
+    """Whether a failed system call explains it: then a group may stop, and is opened again."""
+    return life.refused and isinstance(error, OSError | EverynodeError)
 
 
 def revive(index: Index) -> None:

@@ -12,6 +12,7 @@ was there before (so: what this user replaced), what is there after, and what th
 | resurrection  | what stands at a path was replaced by an act, and nobody made it again                       |
 | invention     | a content is visible, at any time, that no user had finished writing                         |
 | in place      | the daemon wrote to a file in the tree instead of placing a finished one                     |
+| durability    | what a node acknowledged to a `wait` is not on that node, at the end or after a power cut     |
 
 An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
 It is `unsure` when a crash fell between the placing of what it replaced and the record of that: it condemns nothing.
@@ -26,11 +27,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from everynode.model.ids import NodeId
+from tests.sim.promises import Content, Promise, Promises, Vault, content_of
 from tests.sim.user import Seen, Tree
-
-Content = tuple[str, bytes]
-"""(kind, bytes): a file's content or a link's target."""
-Vault = frozenset[Content]
 
 # What was placed so shortly before a crash may not be in the index: seconds of virtual time.
 RECORD_SECONDS = 5.0
@@ -65,17 +63,13 @@ class Act:
         return f"#{self.number} {self.time:.3f}s {who} at {self.node.hex()[:4]}: {self.before} -> {self.after}{doubt}"
 
 
-def content_of(what: Seen | None) -> Content | None:
-    """Directories have none."""
-    return None if what is None or what.kind == "directory" else (what.kind, what.content)
-
-
 @dataclass
 class Oracle:
     acts: dict[bytes, list[Act]] = field(default_factory=lambda: defaultdict(list))
     """By path, in order of time."""
     violations: list[str] = field(default_factory=list)
     """Those that showed at once."""
+    promises: Promises = field(default_factory=Promises)
     _known: set[Content] = field(default_factory=set)
     _placed: dict[tuple[NodeId, bytes], tuple[Content | None, float]] = field(default_factory=dict)
     _number: int = 0
@@ -95,6 +89,7 @@ class Oracle:
         early: bool = False,
     ) -> Act:
         """A user changed a path; a touch that leaves everything as it was is none."""
+        self.promises.acted(node, before, after)
         return self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
 
     def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
@@ -117,22 +112,39 @@ class Oracle:
                     if act.node == node and act.time >= when and content_of(act.before) == content:
                         act.unsure = True
 
-    def power_cut(self, node: NodeId, time: float, before: Tree, after: Tree, others: Iterable[Tree]) -> None:
-        """What the tree of `node` was, and is now; the trees of the others as they are."""
+    def acknowledged(self, node: NodeId, time: float, path: bytes, content: Content, nodes: frozenset[NodeId]) -> None:
+        """A `wait` at `node` for `path`, where `content` stood when it was called, says that `nodes` have it.
+
+        What a user replaced meanwhile, anywhere, may never have come to those nodes: nothing was promised of it then.
+        """
+        if not any(act.replaces(content) for act in self.acts.get(path, [])):
+            self.promises.add(Promise(time, node, path, content, nodes))
+
+    def power_cut(
+        self, node: NodeId, time: float, before: Tree, after: Tree, vault: Vault, others: Iterable[tuple[Tree, Vault]]
+    ) -> None:
+        """What the tree of `node` was, and is now, with its vault; trees and vaults of the others as they are.
+
+        Of nodes that lose power together each is told of when all have lost it.
+        """
+        self.violations += self.promises.broken(node, after, vault)
         elsewhere = list(others)
         for path in sorted({*before, *after}):
             was, now = before.get(path), after.get(path)
             if was == now:
                 continue
             content = content_of(was)
-            spread = content is not None and any(content_of(tree.get(path)) == content for tree in elsewhere)
-            own = [act for act in self.acts.get(path, []) if act.node == node]
-            foreign = any(content_of(a.after) == content for a in self.acts.get(path, []) if a.node != node)
-            if not spread:
-                for act in own:
-                    if content_of(act.after) == content:
-                        act.undone = True
-            if content is not None and (spread or foreign):
+            spread = content is not None and any(content_of(tree.get(path)) == content for tree, _ in elsewhere)
+            left = spread or content in vault or any(content in kept for _, kept in elsewhere)
+            acts = self.acts.get(path, [])
+            foreign = any(content_of(act.after) == content for act in acts if act.node != node)
+            for act in acts:
+                # What is left nowhere was taken from everybody who made it.
+                if content_of(act.after) == content and (
+                    (act.node == node and not spread) or not (content is None or left)
+                ):
+                    act.undone = True
+            if content is not None and left and (spread or foreign):
                 continue  # a cut must not speak for users: this content has to come back
             self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
 
@@ -153,6 +165,8 @@ class Oracle:
         found += self._divergence(trees)
         if found:
             return found  # what follows speaks of *the* tree
+        for node, vault in vaults.items():
+            found += self.promises.broken(node, trees[node], vault)
         tree = next(iter(trees.values()))
         for path in sorted(self.acts):
             found += self._lost(path, tree, vaults)

@@ -13,7 +13,7 @@ from tests.sim.journal import cut_data
 def sync_data(inode: Inode) -> None:
     """The content of a file is durable; its attributes and names need not be."""
     if inode.dirty:
-        inode.durable_data = bytes(inode.data)
+        inode.durable_data = inode.content()
     inode.shrunk = False
 
 

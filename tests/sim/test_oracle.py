@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from everynode.model.ids import NodeId
-from tests.sim.oracle import Content, Oracle
+from tests.sim.oracle import Oracle
+from tests.sim.promises import Content, Vault
 from tests.sim.user import Seen, Tree
 
 A, B = NodeId(b"A" * 16), NodeId(b"B" * 16)
 DIRECTORY = Seen("directory", b"", 0o755, 0, 0, 0)
+NO_VAULT: Vault = frozenset()
 
 
 def file(content: bytes, mtime_ns: int = 1) -> Seen:
@@ -176,12 +178,12 @@ def test_a_touch_that_changes_nothing_is_owed_nothing(history: History) -> None:
 class TestPowerCut:
     def test_what_nobody_else_had_may_be_gone(self, history: History) -> None:
         history.act(A, None, X)
-        history.oracle.power_cut(A, 20.0, {b"p": X}, {}, [{}])
+        history.oracle.power_cut(A, 20.0, {b"p": X}, {}, NO_VAULT, [({}, NO_VAULT)])
         assert history.judge({}) == []
 
     def test_what_others_had_must_come_back(self, history: History) -> None:
         history.act(A, None, X)
-        history.oracle.power_cut(A, 20.0, {b"p": X}, {b"p": file(b"")}, [{b"p": X}])
+        history.oracle.power_cut(A, 20.0, {b"p": X}, {b"p": file(b"")}, NO_VAULT, [({b"p": X}, NO_VAULT)])
         assert history.judge({b"p": X}) == []
         assert sorted(history.judge({b"p": file(b"")}, vaults=(X,))) == ["invention", "lost update"]
         assert history.judge({}) == ["lost update"]
@@ -189,13 +191,13 @@ class TestPowerCut:
     def test_an_old_content_must_not_win_again_through_a_cut(self, history: History) -> None:
         history.act(A, None, X)
         history.act(A, X, Y)
-        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": X}, [{b"p": Y}])
+        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": X}, NO_VAULT, [({b"p": Y}, NO_VAULT)])
         assert "resurrection" in history.judge({b"p": X})
 
     def test_a_deletion_that_the_cut_took_back_condemns_nothing(self, history: History) -> None:
         history.act(A, None, X)
         history.act(A, X, None)
-        history.oracle.power_cut(A, 30.0, {}, {b"p": X}, [{}])
+        history.oracle.power_cut(A, 30.0, {}, {b"p": X}, NO_VAULT, [({}, NO_VAULT)])
         assert history.judge({b"p": X}) == []
         assert history.judge({}) == []
 
@@ -223,3 +225,48 @@ class TestCrash:
         history.act(B, X, None)
         history.oracle.crashed(B, 20.5)
         assert history.judge({b"p": X}) == ["resurrection"]
+
+
+class TestAcknowledged:
+    @pytest.fixture(autouse=True)
+    def _acknowledged(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.acknowledged(A, 11.0, b"p", ("file", b"x"), frozenset({A, B}))
+
+    def test_what_is_there_is_right(self, history: History) -> None:
+        assert history.judge({b"p": X}) == []
+
+    def test_what_a_power_cut_takes_is_missed(self, history: History) -> None:
+        history.oracle.power_cut(B, 20.0, {b"p": X}, {}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert history.judge({b"p": X}) == ["durability"]
+
+    def test_a_blackout_of_all_is_no_excuse(self, history: History) -> None:
+        for node in (A, B):
+            history.oracle.power_cut(node, 20.0, {b"p": X}, {}, NO_VAULT, [({}, NO_VAULT)])
+        assert history.judge({}) == ["durability", "durability"]
+
+    def test_the_vault_keeps_it_too(self, history: History) -> None:
+        history.act(B, X, Y)
+        assert history.judge({b"p": Y}, vaults=(X,)) == []
+        assert history.judge({b"p": Y}) == ["durability"]
+
+    def test_it_may_be_taken_by_a_user_of_that_node_alone(self, history: History) -> None:
+        history.act(B, X, Y)
+        history.oracle.power_cut(B, 20.0, {}, {}, NO_VAULT, [])
+        assert history.oracle.violations == []
+        history.oracle.power_cut(A, 20.0, {}, {}, NO_VAULT, [])
+        assert [text.partition(":")[0] for text in history.oracle.violations] == ["durability"]
+
+
+def test_what_was_replaced_while_it_was_waited_for_is_promised_by_nobody(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    history.oracle.acknowledged(A, 21.0, b"p", ("file", b"x"), frozenset({A, B}))
+    assert history.judge({b"p": Y}) == []
+
+
+def test_what_a_blackout_took_from_everybody_need_not_come_back(history: History) -> None:
+    history.act(A, None, X)
+    for node in (A, B):
+        history.oracle.power_cut(node, 20.0, {b"p": X}, {}, NO_VAULT, [({}, NO_VAULT)])
+    assert history.judge({}) == []

@@ -11,6 +11,8 @@ from everynode.group.ground import GroupSetup
 from everynode.group.seams import Links
 from everynode.model.ids import NodeId
 from everynode.model.message import Batch, GroupMessage, Heads
+from everynode.model.path import RelPath
+from everynode.report.status import WaitResult
 from tests.sim.clock import SimClock
 from tests.sim.cluster import Cluster, Plan, run_seed
 from tests.sim.fake_kernel import Crash
@@ -74,6 +76,9 @@ class IdleGroup(Listener):
 
     async def stop(self) -> None:
         pass
+
+    async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult:
+        return WaitResult(done=False, reached=0, wanted=1)
 
 
 BUSY = Plan(seconds=20.0, crashes=0.2, power_cuts=0.1, partitions=0.1, call_faults=Faults(crash=0.01, act=0.05))

@@ -41,8 +41,8 @@ def seen(inode: Inode) -> Seen:
     if inode.is_directory:
         return Seen("directory", b"", mode, inode.uid, inode.gid, 0)
     if inode.is_symlink:
-        return Seen("link", bytes(inode.data), 0, inode.uid, inode.gid, 0)
-    return Seen("file", bytes(inode.data), mode, inode.uid, inode.gid, inode.mtime_ns)
+        return Seen("link", inode.content(), 0, inode.uid, inode.gid, 0)
+    return Seen("file", inode.content(), mode, inode.uid, inode.gid, inode.mtime_ns)
 
 
 def find(disk: Disk, path: bytes) -> Inode | None:

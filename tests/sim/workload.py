@@ -52,6 +52,16 @@ class Workload:
         except OSError:
             pass
 
+    def write_one(self, user: User) -> bytes | None:
+        """A file written and closed at once; its path, or None: something is in the way."""
+        path = self._somewhere(user)
+        try:
+            user.write_file(path, self._content())
+        except OSError:
+            return None
+        self.acts += 1
+        return path
+
     def finish(self) -> None:
         """Close what is still held open."""
         while self.unfinished:
