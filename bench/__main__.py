@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import signal
+import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from bench import report
@@ -32,7 +34,7 @@ def main() -> int:
         print(f"the benchmark cannot run: {reason}", file=sys.stderr)
         return 2
     if INSIDE not in os.environ:
-        _enter_own_world()
+        return _run_in_own_world()
     size = QUICK if options.quick else WHOLE
     rows = [row for row in ROWS if not options.rows or row.name in options.rows]
     peers = [peer for peer in (*PEERS, *FLOORS) if peer.name in options.peers]
@@ -62,13 +64,23 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _enter_own_world() -> None:
-    """Run this program again in its own mount and process namespaces: the kernel itself cleans up after them."""
-    os.environ[INSIDE] = "1"
-    unshare = shutil.which("unshare")
-    assert unshare is not None
+def _run_in_own_world() -> int:
+    """Run this program again in its own mount and process namespaces: the kernel itself cleans up after them.
+
+    unshare(1) is deaf to polite signals while it waits, so they are heard here, and it is killed with all it holds.
+    """
     own = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc")
-    os.execv(unshare, ["unshare", *own, sys.executable, "-m", "bench", *sys.argv[1:]])
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    inside = subprocess.Popen(
+        ["unshare", *own, sys.executable, "-m", "bench", *sys.argv[1:]], env={**os.environ, INSIDE: "1"}
+    )
+    try:
+        return inside.wait()
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        inside.kill()
+        inside.wait()
 
 
 def _measure_row(row: Row, peers: list[type[Peer]], size: Size) -> dict[str, Result | str | None]:
@@ -88,8 +100,8 @@ def _measure(row: Row, kind: type[Peer], size: Size) -> Result | str | None:
     if missing := kind.missing():
         return f"not installed: {', '.join(missing)}"
     try:
-        with Pair() as pair:
-            return row.measured(pair, kind(pair), size)
+        with Pair() as pair, closing(kind(pair)) as peer:
+            return row.measured(pair, peer, size)
     except LabError as error:
         return " ".join(str(error).split())[:400]
 

@@ -47,3 +47,6 @@ class Peer(ABC):
     def unchanged(self) -> subprocess.Popen[bytes] | None:
         """Find out that nothing changed; None where the system has no such run."""
         return None if self.live else self.begin()
+
+    def close(self) -> None:  # noqa: B027 - what was started by the hosts is stopped by them
+        """End what this system started beside the hosts' own processes. Always called, last."""

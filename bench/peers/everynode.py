@@ -34,6 +34,10 @@ class Everynode(Peer):
         waits = [f"until {program} --home {node.home} status; do sleep 0.02; done" for node in self._nodes]
         return self.sender.start("sh", "-c", "; ".join(waits))
 
+    def close(self) -> None:
+        for node in self._nodes:
+            node.kill()
+
     def quiet_resident_bytes(self) -> int:
         """Resident memory of the receiver's daemon, started again and done with looking at its tree."""
         wait_for_end(self.unchanged(), timeout=300)
