@@ -34,6 +34,8 @@ RUN_WINDOW = 4
 INLINE_CACHE_BYTES = 64 * MiB
 # Own batches kept for linked peers that are a little behind; beyond it they catch up by a run.
 ANNOUNCE_RING_BYTES = 32 * MiB
+# Live batches sent to a peer and not heard there yet: fills a link of 1 GB/s and 30 ms.
+LIVE_WINDOW_BYTES = 32 * MiB
 # Batches heard and not yet in the index; beyond it they are dropped and asked for again by a run.
 INBOUND_BYTES_MAX = 64 * MiB
 # An origin's counter: 2^53 keeps it exact in JSON; at a million changes a second it lasts 285 years.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
-from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS
+from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS, LIVE_WINDOW_BYTES
 from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import Batch, WireRecord
 
@@ -26,6 +26,17 @@ RECORD_BYTES = 200
 """What a record weighs on the wire beside its path, roughly."""
 
 
+@dataclass(slots=True)
+class _Push:
+    """How far a peer has been pushed to."""
+
+    upto: Sequence
+    paused: bool = False
+    underway: deque[tuple[Sequence, int]] = field(default_factory=deque)
+    """(last sequence, bytes) of batches that it has not said it heard."""
+    underway_bytes: int = 0
+
+
 class Announcer:
     """Keeps the last batches for peers that are a little behind; who is further behind catches up by a run.
 
@@ -36,18 +47,48 @@ class Announcer:
         self._ground = ground
         self._ring: deque[tuple[Batch, int]] = deque()
         self._ring_bytes = 0
-        self._pushed: dict[NodeId, Sequence] = {}
+        self._pushes: dict[NodeId, _Push] = {}
         self._last = Sequence(ground.index.knowledge.get(ground.index.origin, 0))
         self._early: dict[Sequence, list[Announcement]] = {}
         self._grown = asyncio.Event()
 
     def open(self, peer: NodeId) -> None:
         """Push to `peer` what comes from now on."""
-        self._pushed[peer] = self._last
+        self._pushes[peer] = _Push(self._last)
 
     def close(self, peer: NodeId) -> None:
-        self._pushed.pop(peer, None)
+        self._pushes.pop(peer, None)
+        self._wake_up()
         self._ground.progressed()
+
+    def pause(self, peer: NodeId) -> None:
+        """A run brings the peer everything until `resume`; what is pushed beside it would come twice."""
+        push = self._pushes.get(peer)
+        if push is not None:
+            push.paused = True
+
+    def resume(self, peer: NodeId, known: Sequence) -> None:
+        """The peer knows this origin up to `known` when it has heard what was sent so far."""
+        push = self._pushes.get(peer)
+        if push is not None:
+            self._pushes[peer] = _Push(known)
+            self._wake_up()
+
+    def acknowledged(self, peer: NodeId, known: Sequence) -> None:
+        """The peer has heard this origin up to `known`."""
+        push = self._pushes.get(peer)
+        if push is not None:
+            while push.underway and push.underway[0][0] <= known:
+                push.underway_bytes -= push.underway.popleft()[1]
+            self._wake_up()
+
+    def covers(self, known: Sequence) -> bool:
+        """Whether all own changes after `known` are at hand to be pushed."""
+        return known >= (self._ring[0][0].before if self._ring else self._last)
+
+    def _wake_up(self) -> None:
+        grown, self._grown = self._grown, asyncio.Event()
+        grown.set()
 
     def begin_epoch(self) -> None:
         """Own changes are numbered anew."""
@@ -55,7 +96,7 @@ class Announcer:
         self._ring_bytes = 0
         self._early.clear()
         self._last = Sequence(self._ground.index.knowledge.get(self._ground.index.origin, 0))
-        self._pushed = dict.fromkeys(self._pushed, self._last)
+        self._pushes = {peer: _Push(self._last) for peer in self._pushes}
 
     def announce(self, changes: list[Announcement]) -> None:
         """Own changes with rising sequences without holes, all durable in the index. Returns at once."""
@@ -65,8 +106,7 @@ class Announcer:
         # Two transactions may come back in another order than they were committed in.
         while (ready := self._early.pop(self._last, None)) is not None:
             self._append(ready)
-        grown, self._grown = self._grown, asyncio.Event()
-        grown.set()
+        self._wake_up()
         self._ground.news.set()
 
     def _append(self, changes: list[Announcement]) -> None:
@@ -94,31 +134,31 @@ class Announcer:
 
     async def run_peer(self, peer: NodeId) -> None:
         """Push to one peer until its link closes."""
-        while peer in self._pushed:
+        while (push := self._pushes.get(peer)) is not None:
             grown = self._grown
-            batch = self._next_for(peer)
-            if batch is None:
+            found = self._next_for(push)
+            if found is None:
                 await grown.wait()
                 continue
+            batch, size = found
+            push.upto = batch.after
+            push.underway.append((batch.after, size))
+            push.underway_bytes += size
             try:
                 await self._ground.links.send(peer, batch)
             except LinkError:
                 return
-            if peer in self._pushed:
-                self._pushed[peer] = batch.after
-                self._ground.progressed()
+            self._ground.progressed()
 
-    def _next_for(self, peer: NodeId) -> Batch | None:
-        pushed = self._pushed[peer]
-        if not self._ring or pushed >= self._last:
+    def _next_for(self, push: _Push) -> tuple[Batch, int] | None:
+        if push.paused or not self._ring or push.upto >= self._last or push.underway_bytes > LIVE_WINDOW_BYTES:
             return None
-        oldest = self._ring[0][0].before
-        if pushed < oldest:  # fell out of the ring: the gap tells the peer to catch up
-            pushed = oldest
+        # What fell out of the ring is left out: the gap tells the peer to catch up.
+        upto = max(push.upto, self._ring[0][0].before)
         # Sequences in the ring have no holes and batches are many records long: search from the new end.
-        for batch, _ in reversed(self._ring):
-            if batch.before <= pushed:
-                return batch
+        for batch, size in reversed(self._ring):
+            if batch.before <= upto:
+                return batch, size
         return None
 
     async def wait_room(self, deadline: float) -> None:
@@ -129,4 +169,4 @@ class Announcer:
 
     def _lag(self) -> bool:
         oldest = self._ring[len(self._ring) // 2][0].before
-        return any(pushed < oldest for pushed in self._pushed.values())
+        return any(push.upto < oldest and not push.paused for push in self._pushes.values())

@@ -29,6 +29,8 @@ class CatchUp:
         """Peers to be asked, and when."""
         self._theirs: dict[NodeId, Vector] = {}
         """What each open peer has heard, as it said last."""
+        self._grace: dict[NodeId, Vector] = {}
+        """What was known here when a peer's grace began."""
         self._hellos: dict[NodeId, GroupHello] = {}
         self._wake = asyncio.Event()
         self._peer: NodeId | None = None
@@ -53,7 +55,11 @@ class CatchUp:
         linked = {*self._ground.links.peers(), self._ground.setup.node}
         authors = {node_of(origin) for origin, sequence in heard.items() if knowledge.get(origin, 0) < sequence}
         if authors:
-            self._want(peer, HEADS_GRACE if authors <= linked else 0.0)
+            if authors <= linked:
+                self._grace.setdefault(peer, dict(knowledge))
+                self._want(peer, HEADS_GRACE)
+            else:
+                self._want(peer, 0.0)
 
     def want(self, peer: NodeId) -> None:
         """There is a gap that `peer` can fill."""
@@ -65,7 +71,7 @@ class CatchUp:
         self._wake.set()
 
     def closed(self, peer: NodeId) -> None:
-        for table in (self._due, self._theirs, self._hellos):
+        for table in (self._due, self._theirs, self._hellos, self._grace):
             table.pop(peer, None)
         if self._peer == peer:
             self._peer = None
@@ -97,6 +103,20 @@ class CatchUp:
     def stale(self) -> list[NodeId]:
         """Open peers with which no run is sound: one side has forgotten deletions that the other never heard of."""
         return [peer for peer in self._hellos if self._standing(peer) is Standing.COMPARE]
+
+    def sufficient(self) -> list[Vector]:
+        """What settled members knew when they met us; who knows all that of one has closed a run with it.
+
+        If no member is settled, and all are here, there is nothing more to know than what they hold.
+        """
+        settled = [hello.heard for hello in self._hellos.values() if hello.settled]
+        others = self._ground.setup.members() - {self._ground.setup.node}
+        if not settled and others and others <= self._hellos.keys():
+            joined: Vector = {}
+            for hello in self._hellos.values():
+                joined = join(joined, hello.heard)
+            return [joined]
+        return settled
 
     # Asking.
 
@@ -138,7 +158,23 @@ class CatchUp:
                 return
             peer = max(due, key=lambda p: (missing_count(self._ground.index.knowledge, self._theirs.get(p, {})), p))
             del self._due[peer]
-            await self._ask(peer)
+            if self._flows(peer):
+                self._want(peer, HEADS_GRACE)
+            else:
+                await self._ask(peer)
+
+    def _flows(self, peer: NodeId) -> bool:
+        """Whether what was missing has been coming from its authors since the grace began: then it is waited for."""
+        before = self._grace.pop(peer, None)
+        knowledge = self._ground.index.knowledge
+        theirs = self._theirs.get(peer, {})
+        if before is None or dominates(knowledge, theirs):
+            return False
+        missing = [origin for origin, sequence in theirs.items() if knowledge.get(origin, 0) < sequence]
+        if all(knowledge.get(origin, 0) > before.get(origin, 0) for origin in missing):
+            self._grace[peer] = dict(knowledge)
+            return True
+        return False
 
     async def _ask(self, peer: NodeId) -> None:
         ground = self._ground

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 
 from everynode.core.runs import may_claim
 from everynode.core.shown import in_conflict
+from everynode.core.vectors import dominates
 from everynode.core.versions import hear
 from everynode.index.store import Index
 from everynode.model.ids import NodeId, Origin
 from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
-from everynode.model.record import Record, Version
+from everynode.model.record import Record, Vector, Version
 
 
 @dataclass(slots=True)
@@ -31,8 +32,10 @@ class Heard:
     last: WireRecord | None = None
 
 
-def hear_all(index: Index, messages: Iterable[tuple[NodeId, Batch | RunPart | RunEnd]]) -> Heard:
-    """All or nothing, durable when it returns. Runs on the index thread."""
+def hear_all(
+    index: Index, messages: Iterable[tuple[NodeId, Batch | RunPart | RunEnd]], sufficient: Iterable[Vector] = ()
+) -> Heard:
+    """All or nothing, durable when it returns. `sufficient`: see `allow_changes`. Runs on the index thread."""
     heard = Heard()
     with index.transaction():
         for peer, message in messages:
@@ -48,14 +51,21 @@ def hear_all(index: Index, messages: Iterable[tuple[NodeId, Batch | RunPart | Ru
                     _hear_records(index, message.records, heard)
                 case RunEnd():
                     index.claim(message.knows)
-                    index.change_state().cursors[peer] = (message.index, message.arrival)
+                    if message.index:
+                        index.change_state().cursors[peer] = (message.index, message.arrival)
                     heard.claimed = True
                     heard.ended.add(message.run)
-        if heard.ended and not heard.foreign_own:
-            index.change_state().may_change = True
         if heard.foreign_own:
             index.begin_new_epoch()
+        else:
+            allow_changes(index, sufficient)
     return heard
+
+
+def allow_changes(index: Index, sufficient: Iterable[Vector]) -> None:
+    """A new epoch makes dots once it knows all that some settled member knew when they met. Inside a transaction."""
+    if not index.state.may_change and any(dominates(index.knowledge, vector) for vector in sufficient):
+        index.change_state().may_change = True
 
 
 def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> None:

@@ -57,7 +57,7 @@ class Group:
         self._history = History(ground, self._announcer)
         self._waiter = Waiter(ground, self.capture, self._scanner, self._keeper, self._heads)
         provider = Provider(ground, lists, lambda path: self.capture.look_soon(path, forced=True))
-        server = RunServer(ground)
+        server = RunServer(ground, self._announcer)
         self._peers = Peers(
             ground,
             self._announcer,

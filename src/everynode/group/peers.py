@@ -12,11 +12,12 @@ from everynode.group.catchup import CatchUp
 from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
+from everynode.group.hear import allow_changes
 from everynode.group.provide import Provider
 from everynode.group.receive import Receiver
 from everynode.group.requests import Requests
 from everynode.group.serve import RunServer
-from everynode.model.ids import NodeId
+from everynode.model.ids import NodeId, Sequence
 from everynode.model.message import (
     Batch,
     Blocks,
@@ -93,7 +94,12 @@ class Peers:
         ]
         state = ground.index.state
         hello = GroupHello(
-            ground.setup.group, ground.index.origin, ground.index.life, dict(state.knowledge), dict(state.forgotten)
+            ground.setup.group,
+            ground.index.origin,
+            ground.index.life,
+            dict(state.knowledge),
+            dict(state.forgotten),
+            state.may_change,
         )
         try:
             await ground.links.send(peer, hello)
@@ -122,6 +128,7 @@ class Peers:
                 placed_more = peer not in self._ground.heads or self._ground.heads[peer].placed != message.placed
                 self._heads.heard(peer, message)
                 self._catch_up.heads(peer, message.heard)
+                self._announcer.acknowledged(peer, Sequence(message.heard.get(self._ground.index.origin, 0)))
                 if placed_more:
                     self._fetcher.hope()
             case Batch() | RunPart() | RunEnd():
@@ -152,6 +159,15 @@ class Peers:
             self._lives[peer] = hello.index
             ground.heads.pop(peer, None)
         self._catch_up.hello(peer, hello)
+        if not index.state.may_change:
+            await ground.clock.offload_index(self._allow_changes)
+            if index.state.may_change:
+                ground.may_change.set()
+
+    def _allow_changes(self) -> None:
+        """Runs on the index thread."""
+        with self._ground.index.transaction():
+            allow_changes(self._ground.index, self._catch_up.sufficient())
 
     def _begin_epoch(self) -> None:
         """Runs on the index thread."""

@@ -10,7 +10,7 @@ from everynode.group.announce import Announcer
 from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
 from everynode.group.hear import Heard, hear_all
-from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX
+from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX, INLINE_CACHE_BYTES
 from everynode.model.ids import NodeId, node_of
 from everynode.model.message import Batch, RunCredit, RunEnd, RunPart
 from everynode.report.audit import Happening
@@ -47,17 +47,26 @@ class Receiver:
             while not self._queue:
                 self._wake.clear()
                 await self._wake.wait()
+            await self._let_apply_keep_up()
             taken = self._take_some()
             for _, message in taken:
                 if not isinstance(message, RunEnd):
                     ground.inline.add(message.contents)
-            heard = await ground.clock.offload_index(hear_all, ground.index, taken)
+            heard = await ground.clock.offload_index(hear_all, ground.index, taken, self._catch_up.sufficient())
             self._after(heard)
             for peer, message in taken:
                 if not isinstance(message, Batch):
                     self._catch_up.heard(peer, message)
                 if isinstance(message, RunPart):
                     await self._credit(peer, message.run)
+
+    async def _let_apply_keep_up(self) -> None:
+        """Senders wait in turn: for credits, or for this node to say that it has heard what they pushed."""
+        ground = self._ground
+        while ground.placing_now and (
+            ground.index.state.counters.unplaced > BACKLOG_MAX or ground.inline.bytes > INLINE_CACHE_BYTES // 2
+        ):
+            await ground.wait_progress()
 
     def _take_some(self) -> list[tuple[NodeId, Inbound]]:
         taken: list[tuple[NodeId, Inbound]] = []
@@ -91,10 +100,8 @@ class Receiver:
             ground.setup.journal.add(ground.setup.name, path, Happening.CONFLICT)
 
     async def _credit(self, peer: NodeId, run: int) -> None:
-        """Ask for one more part of a run, once placing has kept up."""
+        """Ask for one more part of a run."""
         ground = self._ground
-        while ground.index.state.counters.unplaced > BACKLOG_MAX and ground.placing_now:
-            await ground.wait_progress()
         try:
             await ground.links.send(peer, RunCredit(ground.setup.group, run))
         except LinkError:

@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 
 from everynode.content.small import Wanted, read_small
 from everynode.core.runs import wanted
+from everynode.core.vectors import dominates
 from everynode.errors import LinkError
+from everynode.group.announce import Announcer
 from everynode.group.ground import Ground
 from everynode.limits import BATCH_BYTES, BATCH_RECORDS, INLINE_BYTES_MAX, RUN_STALL, RUN_WINDOW
 from everynode.model.entry import Kind
-from everynode.model.ids import Digest, NodeId
+from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import RunCredit, RunEnd, RunPart, RunRequest, WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.record import Record, Vector
@@ -28,13 +30,15 @@ class _Run:
 class RunServer:
     """At most one run per peer: a new request ends the old one."""
 
-    def __init__(self, ground: Ground) -> None:
+    def __init__(self, ground: Ground, announcer: Announcer) -> None:
         self._ground = ground
+        self._announcer = announcer
         self._runs: dict[NodeId, _Run] = {}
         self._wake: dict[NodeId, asyncio.Event] = {}
 
     def request(self, peer: NodeId, request: RunRequest) -> None:
         self._runs[peer] = _Run(request, asyncio.Semaphore(RUN_WINDOW))
+        self._announcer.pause(peer)
         self._event(peer).set()
 
     def credit(self, peer: NodeId, credit: RunCredit) -> None:
@@ -67,6 +71,12 @@ class RunServer:
     async def _serve(self, peer: NodeId, run: _Run) -> None:
         ground = self._ground
         request = run.request
+        if self._pushed_soon(request):
+            # Closed at once: all that the peer lacks is pushed to it from memory.
+            known = Sequence(request.knows.get(ground.index.origin, 0))
+            await ground.links.send(peer, RunEnd(request.group, request.run, request.knows, b"", 0))
+            self._announcer.resume(peer, known)
+            return
         cursor = request.since if request.index == ground.index.life else 0
         while self._runs.get(peer) is run:
             try:
@@ -77,11 +87,19 @@ class RunServer:
             part = await ground.clock.offload_index(self._next_part, cursor, run)
             if type(part) is RunEnd:
                 await ground.links.send(peer, part)
+                self._announcer.resume(peer, Sequence(part.knows.get(ground.index.origin, 0)))
                 return
             assert type(part) is _Part
             cursor = part.cursor
             contents = await ground.clock.offload(read_small, ground.setup.root, part.small) if part.small else {}
             await ground.links.send(peer, RunPart(request.group, request.run, part.records, contents))
+
+    def _pushed_soon(self, request: RunRequest) -> bool:
+        """Whether nothing but own changes is missing there, and these are in the announcer's memory."""
+        index = self._ground.index
+        others = {origin: seq for origin, seq in index.knowledge.items() if origin != index.origin}
+        known = Sequence(request.knows.get(index.origin, 0))
+        return request.contents and dominates(request.knows, others) and self._announcer.covers(known)
 
     def _next_part(self, cursor: int, run: _Run) -> _Part | RunEnd:
         """Runs on the index thread: the vector of the end is read in the same breath that finds nothing left."""

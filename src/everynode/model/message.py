@@ -62,6 +62,8 @@ class GroupHello(Message, frozen=True, array_like=True, tag="group"):
     """16 random bytes that name this life of the sender's index; arrivals count within it."""
     heard: Vector
     forgotten: Vector
+    settled: bool = True
+    """Whether the sender's index has closed a run, or founded the group: else there may be more than it knows."""
 
 
 class Heads(Message, frozen=True, array_like=True, tag="heads"):
