@@ -68,7 +68,7 @@ def test_a_flipped_bit_in_the_file_never_changes_a_record_that_is_read(tmp_path:
             path.with_name(path.name + beside).unlink(missing_ok=True)
         try:
             found = read_all(path)
-        except (StoreError, apsw.Error):
+        except (StoreError, apsw.Error, TypeError, ValueError):
             noticed += 1
             continue
         assert found.items() <= right.items(), f"byte {position}"
