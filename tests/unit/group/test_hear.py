@@ -1,0 +1,150 @@
+"""Hear: records go into the index, knowledge rises at checkpoints only, and who knows more of us than we do is noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from everynode.group.hear import Heard, hear_all
+from everynode.index.store import Index
+from everynode.model.ids import Sequence
+from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
+from everynode.model.record import Vector
+from tests.unit.core.samples import NODE_B, NODE_C, A, B, C, dead, directory, file, live, placed, record, version
+from tests.unit.group.fakes import GROUP, batch, get, new_index, paths, put, wire
+
+
+@pytest.fixture
+def index() -> Index:
+    return new_index()
+
+
+def hear(index: Index, *messages: Batch | RunPart | RunEnd) -> Heard:
+    return hear_all(index, [(NODE_B, message) for message in messages])
+
+
+def part(*records: WireRecord) -> RunPart:
+    return RunPart(GROUP, 1, records)
+
+
+def end(knows: Vector, arrival: int = 5) -> RunEnd:
+    return RunEnd(GROUP, 1, knows, b"theirs" * 2, arrival)
+
+
+def test_a_batch_without_a_gap_is_heard_and_claimed(index: Index) -> None:
+    heard = hear(index, batch(0, 2), batch(2, 3))
+    assert (heard.changed, heard.claimed, heard.gaps) == (3, True, set())
+    assert index.knowledge == {B: 3}
+    assert paths(index.unplaced(0, 9)) == [b"f1", b"f2", b"f3"]
+
+
+def test_a_batch_after_a_gap_is_heard_and_not_claimed(index: Index) -> None:
+    heard = hear_all(index, [(NODE_C, batch(4, 5))])
+    assert (heard.changed, heard.claimed, heard.gaps) == (1, False, {NODE_C})
+    assert index.knowledge == {}
+    assert get(index, b"f5").unplaced
+
+
+def test_a_gap_does_not_keep_others_from_being_claimed(index: Index) -> None:
+    other = Batch(GROUP, C, Sequence(0), Sequence(1), (wire(b"c", version(live(C, 1))),))
+    heard = hear(index, batch(4, 5), other)
+    assert index.knowledge == {C: 1}
+    assert heard.gaps == {NODE_B}
+
+
+def test_a_repeated_batch_changes_nothing(index: Index) -> None:
+    hear(index, batch(0, 2))
+    arrival = index.state.arrival
+    heard = hear(index, batch(0, 2), batch(0, 1))
+    assert (heard.changed, heard.gaps, index.knowledge, index.state.arrival) == (0, set(), {B: 2}, arrival)
+
+
+def test_an_overlapping_batch_takes_knowledge_further_and_never_back(index: Index) -> None:
+    hear(index, batch(0, 3))
+    hear(index, batch(1, 5))
+    assert index.knowledge == {B: 5}
+    hear(index, batch(0, 1))
+    assert index.knowledge == {B: 5}
+
+
+def test_parts_of_a_run_claim_nothing_and_its_end_claims_all(index: Index) -> None:
+    heard = hear(index, part(wire(b"a", version(live(B, 7)))))
+    assert (heard.changed, heard.claimed, heard.ended) == (1, False, set())
+    assert index.knowledge == {}
+    heard = hear(index, end({B: Sequence(9), C: Sequence(2)}))
+    assert (heard.claimed, heard.ended) == (True, {1})
+    assert index.knowledge == {B: 9, C: 2}
+    assert index.state.cursors == {NODE_B: (b"theirs" * 2, 5)}
+
+
+def test_what_was_claimed_and_is_not_held_stays_dead(index: Index) -> None:
+    hear(index, end({B: Sequence(9)}))
+    heard = hear(index, part(wire(b"a", version(live(B, 7)))), batch(6, 7))
+    assert heard.changed == 0
+    assert index.since(0, 9) == []
+
+
+def test_all_of_a_transaction_or_nothing(index: Index) -> None:
+    broken = WireRecord(b"a", None)  # type: ignore[arg-type]
+    with pytest.raises(AttributeError):
+        hear(index, batch(0, 2), part(broken))
+    assert index.since(0, 9) == []
+    assert index.knowledge == {}
+    assert index.state.counters.records == 0
+
+
+def test_what_was_placed_is_kept_beside_what_is_heard(index: Index) -> None:
+    old = version(live(C, 1))
+    put(index, record(old, placed(old), path=b"a"))
+    hear(index, part(wire(b"a", version(live(B, 1, file(b"new")), C=1))))
+    now = get(index, b"a")
+    assert now.placed == placed(old)
+    assert now.version == version(live(B, 1, file(b"new")), C=1)
+    assert now.unplaced
+
+
+def test_conflicts_are_told_once(index: Index) -> None:
+    put(index, record(version(live(C, 1)), path=b"a"))
+    heard = hear(index, part(wire(b"a", version(live(B, 1, file(b"new"))))))
+    assert heard.conflicts == [b"a"]
+    heard = hear(index, part(wire(b"a", version(live(B, 2, file(b"newer")), B=1))))
+    assert (heard.changed, heard.conflicts) == (1, [])
+
+
+def test_a_directory_that_was_deleted_is_work_when_something_lives_in_it_again(index: Index) -> None:
+    gone = version(dead(C, 1, directory()))
+    put(index, record(gone, placed(gone), path=b"d"), record(gone, placed(gone), path=b"d-e"))
+    hear(index, part(wire(b"d/e/f", version(live(B, 1)))))
+    assert paths(index.unplaced(0, 9)) == [b"d", b"d/e/f"]
+
+
+def test_a_directory_that_was_derived_is_work_when_nothing_lives_in_it_any_more(index: Index) -> None:
+    gone, inside = version(dead(C, 1, directory())), version(live(C, 2))
+    put(
+        index,
+        record(gone, placed(gone, directory()), path=b"d", unplaced=False),
+        record(inside, placed(inside), path=b"d/f"),
+    )
+    hear(index, part(wire(b"d/f", version(dead(B, 1), C=2))))
+    assert paths(index.unplaced(0, 9)) == [b"d", b"d/f"]
+
+
+def test_who_sends_changes_of_ours_that_we_never_made_shows_that_our_index_is_old(index: Index) -> None:
+    with index.transaction():
+        index.claim_one(A, Sequence(3))
+    heard = hear(index, part(wire(b"a", version(live(A, 4)))))
+    assert heard.foreign_own
+    assert index.origin != A
+    assert not index.state.may_change
+    assert index.next_sequence() == 1
+    assert get(index, b"a").version == version(live(A, 4))
+
+
+def test_own_changes_that_come_back_are_no_surprise(index: Index) -> None:
+    own = version(live(A, 3))
+    put(index, record(own, placed(own), path=b"a"))
+    with index.transaction():
+        index.claim_one(A, Sequence(3))
+    heard = hear(index, part(wire(b"a", own), wire(b"gone", version(live(A, 2)))), batch(0, 1))
+    assert not heard.foreign_own
+    assert index.origin == A
+    assert index.state.may_change

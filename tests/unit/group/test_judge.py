@@ -1,0 +1,235 @@
+"""Judge: looks become changes, or nothing; what a look cannot prove is looked at again."""
+
+from __future__ import annotations
+
+import pytest
+
+from everynode.group.judge import Judgement, Looked, judge
+from everynode.index.store import Index
+from everynode.model.entry import Entry
+from everynode.model.ids import Sequence
+from everynode.model.path import RelPath
+from everynode.model.problem import Trouble
+from everynode.model.record import Record
+from everynode.report.audit import Happening
+from everynode.tree.outcome import Absent, Busy, Observation, Present, Unchanged, Unlookable
+from tests.unit.core.samples import A, B, C, dead, directory, file, live, placed, record, stamp, symlink, version
+from tests.unit.group.fakes import get, new_index, paths, put
+from tests.unit.index.test_store import recount
+
+
+@pytest.fixture
+def index() -> Index:
+    return new_index()
+
+
+def see(entry: Entry, content: bytes | None = None) -> Present:
+    return Present(entry, stamp(9), content)
+
+
+def look(index: Index, path: bytes, seen: Observation, **more: object) -> Looked:
+    """As capture does: the record is read before the look."""
+    of = index.get(RelPath(path))
+    settings = {"placings": index.placings, "changes": index.changes} | more
+    return Looked(RelPath(path), of, seen, **settings)  # type: ignore[arg-type]
+
+
+def judged(index: Index, path: bytes, seen: Observation, suspect_above: int | None = None) -> Judgement:
+    return judge(index, [look(index, path, seen)], suspect_above)
+
+
+def standing(entry: Entry, number: int = 1) -> Record:
+    of = version(live(B, number, entry))
+    return record(of, placed(of))
+
+
+def stand(index: Index, **several: Entry) -> None:
+    """By path (`__` for a slash), placed as B made them."""
+    for number, (name, entry) in enumerate(several.items(), 1):
+        of = version(live(B, number, entry))
+        put(index, record(of, placed(of), path=name.replace("__", "/").encode()))
+
+
+def test_new_files_get_dots_without_holes_in_the_order_of_the_looks(index: Index) -> None:
+    looks = [look(index, name, see(file(name), name)) for name in (b"b", b"a", b"c")]
+    judgement = judge(index, looks, None)
+    assert [(a.record.path, a.sequence) for a in judgement.announcements] == [(b"b", 1), (b"a", 2), (b"c", 3)]
+    assert index.knowledge == {A: 3}
+    assert [a.content for a in judgement.announcements] == [(file(n).digest, n) for n in (b"b", b"a", b"c")]
+    assert judgement.happened == [(n, Happening.CREATED) for n in (b"b", b"a", b"c")]
+    assert index.unplaced(0, 9) == []
+    assert get(index, b"a").placed == placed(version(live(A, 2, file(b"a"))), at=stamp(9))
+
+
+def test_looks_that_prove_nothing_change_nothing(index: Index) -> None:
+    stand(index, a=file())
+    before = index.since(0, 9)
+    unsure = [Busy(1, 1), Unlookable(Trouble.UNREADABLE, "permission"), Unchanged()]
+    for seen in unsure:
+        judgement = judged(index, b"a", seen)
+        assert (judgement.announcements, judgement.again, judgement.work) == ([], [], False)
+    assert index.since(0, 9) == before
+    assert index.knowledge == {}
+
+
+def test_what_is_as_placed_gets_its_stamp_and_no_dot(index: Index) -> None:
+    stand(index, a=file())
+    assert judged(index, b"a", see(file())).announcements == []
+    now = get(index, b"a")
+    assert now.placed is not None
+    assert now.placed.stamp == stamp(9)
+    assert (now.arrival, index.knowledge) == (1, {})
+
+
+@pytest.mark.parametrize("as_read", [True, False])
+def test_a_look_during_which_something_was_placed_says_nothing(index: Index, as_read: bool) -> None:
+    stand(index, a=file(b"old"))
+    old = look(index, b"a", see(file(b"old")))
+    newer = version(live(B, 2, file(b"new")), B=1)
+    put(index, record(newer, placed(newer), path=b"a"))
+    judgement = judge(index, [old], None)
+    assert judgement.again == [b"a"]
+    assert judgement.announcements == []
+    assert get(index, b"a").version == newer
+
+
+def test_what_was_heard_during_a_look_is_not_superseded(index: Index) -> None:
+    stand(index, a=file(b"old"))
+    old = look(index, b"a", see(file(b"mine")))
+    newer = version(live(B, 2, file(b"theirs")), B=1)
+    put(index, record(newer, get(index, b"a").placed, path=b"a"))
+    judgement = judge(index, [old], None)
+    assert judgement.again == []
+    now = get(index, b"a")
+    assert {s.dot for s in now.version.siblings} == {(A, 1), (B, 2)}
+    assert now.unplaced
+    assert judgement.work
+
+
+def test_a_disk_that_shows_what_was_heard_is_settled_without_a_dot(index: Index) -> None:
+    put(index, record(version(live(B, 1, file())), path=b"a"))
+    judgement = judged(index, b"a", see(file()))
+    assert (judgement.announcements, judgement.work, index.unplaced(0, 9)) == ([], False, [])
+
+
+def test_one_of_several_that_were_heard_leaves_work(index: Index) -> None:
+    put(index, record(version(live(B, 1, file(b"1")), live(C, 1, file(b"2"))), path=b"a"))
+    judgement = judged(index, b"a", see(file(b"2")))
+    assert (judgement.announcements, judgement.work, paths(index.unplaced(0, 9))) == ([], True, [b"a"])
+
+
+def test_a_directory_that_is_gone_takes_what_was_below_along_from_the_bottom(index: Index) -> None:
+    stand(index, d=directory(), d__e=directory(), d__e__f=file(), d__g=symlink(), d_x=file())
+    judgement = judged(index, b"d", Absent())
+    deleted = [(a.record.path, a.sequence) for a in judgement.announcements]
+    assert deleted == [(b"d/g", 1), (b"d/e/f", 2), (b"d/e", 3), (b"d", 4)]
+    assert all(not get(index, path).version.siblings[0].live for path, _ in deleted)
+    assert index.lives_below(RelPath(b"")) is True
+    assert get(index, b"d_x").version.siblings[0].live
+    assert index.state.counters == recount(index)
+
+
+def test_what_was_heard_below_a_directory_and_not_placed_lives_on(index: Index) -> None:
+    stand(index, d=directory(), d__old=file())
+    put(index, record(version(live(C, 1)), path=b"d/heard"))
+    judgement = judged(index, b"d", Absent())
+    assert [a.record.path for a in judgement.announcements] == [b"d/old", b"d"]
+    assert get(index, b"d/heard").version == version(live(C, 1))
+    assert b"d/heard" in paths(index.unplaced(0, 9))
+
+
+def test_a_gone_directory_below_which_something_was_placed_since_the_look_proves_nothing(index: Index) -> None:
+    stand(index, d=directory(), d__f=file())
+    old = look(index, b"d", Absent())
+    index.placings += 1
+    judgement = judge(index, [old], None)
+    assert (judgement.announcements, judgement.again) == ([], [b"d"])
+    assert judgement.directories_gone == [b"d"]
+    assert get(index, b"d/f").version.siblings[0].live
+
+
+def test_a_path_that_went_with_its_directory_is_not_judged_twice(index: Index) -> None:
+    stand(index, d=directory(), d__f=file())
+    looks = [look(index, b"d", Absent()), look(index, b"d/f", Absent())]
+    judgement = judge(index, looks, None)
+    assert [a.record.path for a in judgement.announcements] == [b"d/f", b"d"]
+    assert index.knowledge == {A: 2}
+
+
+def test_absence_of_what_was_never_placed_is_no_deletion(index: Index) -> None:
+    put(index, record(version(live(B, 1)), path=b"a"))
+    assert judged(index, b"a", Absent()).announcements == []
+    assert judged(index, b"unheard of", Absent()).announcements == []
+    assert get(index, b"a").version.siblings[0].live
+
+
+def test_a_file_that_comes_or_goes_changes_its_directory(index: Index) -> None:
+    stand(index, d=directory(), d__f=file())
+    assert judged(index, b"d/new", see(file())).parents == {b"d"}
+    assert judged(index, b"d/f", see(file(b"other"))).parents == set()
+    assert judged(index, b"d/f", Absent()).parents == {b"d"}
+    assert judged(index, b"top", see(file())).parents == set()
+
+
+def test_directories_that_come_and_go_are_told(index: Index) -> None:
+    stand(index, d=directory(), f=file())
+    became_file = judged(index, b"d", see(file()))
+    assert (became_file.directories_gone, became_file.directories_new) == ([b"d"], [])
+    became_directory = judged(index, b"f", see(directory()))
+    assert (became_directory.directories_gone, became_directory.directories_new) == ([], [b"f"])
+
+
+def test_a_deleted_directory_lives_again_with_a_new_file_in_it(index: Index) -> None:
+    gone = version(dead(B, 1, directory()))
+    put(index, record(gone, placed(gone), path=b"d"))
+    judgement = judged(index, b"d/f", see(file()))
+    assert judgement.work
+    assert paths(index.unplaced(0, 9)) == [b"d"]
+
+
+def test_what_was_moved_with_its_directory_keeps_its_content_without_reading(index: Index) -> None:
+    stand(index, old__f=file(b"1"))
+    moved = look(index, b"new/f", Unchanged(), donor=get(index, b"old/f"))
+    judgement = judge(index, [moved], None)
+    assert [a.record for a in judgement.announcements][0].version == version(live(A, 1, file(b"1")))
+    assert get(index, b"new/f").placed == placed(version(live(A, 1, file(b"1"))), at=stamp(1))
+
+
+# After a power cut.
+
+
+def own(index: Index, sequence: int, entry: Entry) -> None:
+    of = version(live(A, sequence, entry))
+    put(index, record(of, placed(of), path=b"a"))
+    with index.transaction():
+        index.claim_one(A, Sequence(sequence))
+
+
+@pytest.mark.parametrize("seen", [Absent(), see(file(b"")), see(file(b"older"))])
+def test_an_own_change_that_was_not_synced_is_fetched_back(index: Index, seen: Observation) -> None:
+    own(index, 5, file(b"announced"))
+    judgement = judged(index, b"a", seen, suspect_above=4)
+    assert judgement.announcements == []
+    assert judgement.work
+    now = get(index, b"a")
+    assert now.version == version(live(A, 5, file(b"announced")))
+    assert now.placed is not None
+    assert now.placed.entry == (seen.entry if isinstance(seen, Present) else None)
+    assert now.unplaced
+    assert index.knowledge == {A: 5}
+
+
+def test_an_own_change_that_was_synced_is_a_users_when_it_changes(index: Index) -> None:
+    own(index, 4, file(b"announced"))
+    assert len(judged(index, b"a", see(file(b"")), suspect_above=4).announcements) == 1
+
+
+def test_others_changes_are_durable_before_they_are_placed_and_so_never_suspect(index: Index) -> None:
+    stand(index, a=file(b"1"), b=file(b"2"))
+    assert len(judged(index, b"a", Absent(), suspect_above=0).announcements) == 1
+
+
+def test_what_somebody_was_seen_to_do_is_no_damage(index: Index) -> None:
+    own(index, 5, file(b"announced"))
+    seen = look(index, b"a", Absent(), noticed=True)
+    assert len(judge(index, [seen], 4).announcements) == 1
