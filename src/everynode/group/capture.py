@@ -287,14 +287,19 @@ class Capture:
         else:
             newer.attempts = attempts
 
-    async def flush(self, below: RelPath) -> None:
+    def waiting_for(self, below: RelPath) -> RelPath | None:
+        """A path at or below `below` that is not captured yet."""
+        return next((path for path in self._looks if path == below or is_below(path, below)), None)
+
+    async def flush(self, below: RelPath, *, busy: bool) -> None:
         """Wait until everything that was noticed at or below a path before the call has been judged.
 
-        Paths that cannot be looked at (busy, unreadable) are not waited for: they are problems, or become some.
+        Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`.
         """
-        while any(
-            not look.attempts and (path == below or is_below(path, below)) for path, look in self._looks.items()
-        ) or (self._in_hand):
+        while self._in_hand or any(
+            (busy or not look.attempts) and (path == below or is_below(path, below))
+            for path, look in self._looks.items()
+        ):
             await self._ground.wait_progress()
 
 

@@ -24,7 +24,7 @@ from everynode.model.path import ROOT, RelPath
 from everynode.model.record import Vector
 from everynode.report.audit import Happening
 from everynode.tree.observe import observe_vaulted
-from everynode.tree.outcome import Absent, Busy, Observation, Present
+from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
 from everynode.tree.vault import bytes_short, leftovers, remove
 
 PINNED_MAX = 100_000
@@ -190,7 +190,7 @@ class Keeper:
         while True:
             name = await names.get()
             seen = await self._look(name)
-            if type(seen) is Busy:
+            if type(seen) is Busy or type(seen) is Unlookable:
                 await ground.clock.sleep(BUSY_LOOK_INTERVAL_MS / 1000)
                 names.put_nowait(name)
             elif type(seen) is Present:

@@ -40,12 +40,13 @@ class Waiter:
     async def wait(self, path: RelPath | None, nodes: int | None, timeout: float) -> WaitResult:
         """Until what `path` (None: everything) shows now is on stable storage on `nodes` nodes (None: all members).
 
-        What was written here before the call is captured and synced first.
+        What was written here before the call is captured and synced first; while a writer has `path` open that is not
+        possible, and it is not done.
         """
         ground = self._ground
         members = ground.setup.members()
         wanted = len(members) if nodes is None else nodes
-        dots: list[Dot] = []
+        dots: list[Dot] | None = None
         try:
             async with asyncio.timeout(timeout):
                 await ground.may_change.wait()
@@ -53,18 +54,20 @@ class Waiter:
                     await ground.scanned.wait()
                 else:
                     self._capture.look_soon(path)
-                await self._capture.flush(path or ROOT)
+                # Of one path it must be sure; of everything, a log that is always open must not keep it for ever.
+                await self._capture.flush(path or ROOT, busy=path is not None)
                 await self._keeper.sync()
                 dots = await ground.clock.offload_index(self._dots, path)
                 while len(self._heads.reached(dots).nodes) < wanted:
                     await ground.wait_progress()
         except TimeoutError:
             pass
-        reached = self._heads.reached(dots) if dots or ground.may_change.is_set() else None
-        if reached is None:
-            return WaitResult(
-                done=False, reached=0, wanted=wanted, reason="no member was met yet since the group began"
-            )
+        if dots is None:
+            why = "it is being written to, or was not looked at yet"
+            if not ground.may_change.is_set():
+                why = "no member was met yet since the group began"
+            return WaitResult(done=False, reached=0, wanted=wanted, reason=why)
+        reached = self._heads.reached(dots)
         names = tuple(sorted(ground.setup.node_name(node) for node in reached.missing))
         done = len(reached.nodes) >= wanted
         reason = "" if done else self._why_not(wanted, members)
