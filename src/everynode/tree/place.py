@@ -143,10 +143,17 @@ class _Placing:
         vaulted = self._root.new_name(REMOVED_KIND)
         try:
             self._kernel.rename_at(directory, name, self._vault, vaulted, RenameFlag.NOREPLACE)
+        except FileNotFoundError:
+            held.close()
+            return Put(item.path, None, None)
+        except OSError:
+            held.close()
+            raise
+        try:
             out = self._kernel.stat_at(self._vault, vaulted)
             intact = held.is_intact(out)
-        except FileNotFoundError:
-            return Put(item.path, None, None)
+        except OSError:
+            return Put(item.path, None, None, vaulted, True)  # it is gone from there; what it was shows a look at it
         finally:
             held.close()
         if S_ISDIR(out.st_mode):
@@ -181,10 +188,13 @@ class _Placing:
 
     def _vaulted(self, name: bytes, keep: bool, shared: bool) -> bytes:
         """Keep what has `name` in the vault now, on an inode of its own, or drop it; its name then."""
-        if not keep:
-            self._kernel.unlink_at(self._vault, name)
-            return b""
-        return detach(self._root, name) if shared else name
+        try:
+            if not keep:
+                self._kernel.unlink_at(self._vault, name)
+                return b""
+            return detach(self._root, name) if shared else name
+        except OSError:
+            return name  # the step itself is done: better kept as it is than lost
 
     # Something new comes.
 
@@ -214,7 +224,11 @@ class _Placing:
             kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
         except FileNotFoundError as error:
             raise Vanished from error
-        out = kernel.stat_at(self._vault, staged.name)
+        try:
+            out = kernel.stat_at(self._vault, staged.name)
+        except OSError:
+            # It is done all the same, and under the staged name lies somebody's work: nobody may take it for ours.
+            return Put(item.path, self._stamp(directory, name, staged), staged.entry, staged.name, True, staged.denied)
         if S_ISDIR(out.st_mode):
             # A directory took the file's place in the last microseconds; those are never vaulted.
             kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
@@ -232,7 +246,7 @@ class _Placing:
         placed = Stamp(staged.inode, 0, entry.mtime_ns, size)
         try:
             stat = self._kernel.stat_at(directory, name)
-        except FileNotFoundError:
+        except OSError:
             return placed
         if entry.kind is Kind.DIRECTORY:
             return stamp_of(stat)
