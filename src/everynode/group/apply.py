@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from everynode.core.plan import Target
 from everynode.core.vectors import join
+from everynode.core.versions import sibling_at
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, dots_of, wanted_contents
@@ -174,10 +175,11 @@ class Applier:
         for target in waiting:
             record = target.record
             placed = record.placed
-            entry = target.entry
-            own = placed is not None and placed.shown[0] == ground.index.origin and placed.version == record.version
-            if own and entry is not None and others <= self._fetcher.denied_by(Digest(entry.digest)):
-                accepted = await ground.clock.offload_index(accept_disk, ground.index, record.path, record.version)
+            if placed is None or placed.shown[0] != ground.index.origin:
+                continue
+            own = sibling_at(record.version, placed.shown)
+            if own is not None and own.live and others <= self._fetcher.denied_by(Digest(own.entry.digest)):
+                accepted = await ground.clock.offload_index(accept_disk, ground.index, record.path, own.dot)
                 if accepted is not None:
                     self._announcer.announce([accepted])
                     self._heads.stuck.pop(record.path, None)

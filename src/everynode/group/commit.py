@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import msgspec
 
 from everynode.core.plan import Step
-from everynode.core.versions import merge, supersede
+from everynode.core.versions import make_version, merge, sibling_at, supersede
 from everynode.group.announce import Announcement
 from everynode.group.placing import Done
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import Entry
-from everynode.model.ids import NodeId, node_of
+from everynode.model.ids import Dot, NodeId, node_of
 from everynode.model.message import WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Version
@@ -109,23 +109,27 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
     return Announcement(WireRecord(path, merged), sequence, None)
 
 
-def accept_disk(index: Index, path: RelPath, version: Version) -> Announcement | None:
+def accept_disk(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
     """Nobody has the content of our own change any more, a power cut took it: what the disk shows is the change now.
 
-    None: more was heard of the path meanwhile.
+    It supersedes that change alone, not what stands beside it. None: more was heard of the path meanwhile.
     """
     with index.transaction():
         record = index.get(path)
-        if record is None or record.placed is None or record.version != version:
+        if record is None or record.placed is None or record.placed.shown != dot:
+            return None
+        lost = sibling_at(record.version, dot)
+        if lost is None:
             return None
         placed = record.placed
-        sequence = index.next_sequence()
         there = placed.entry
-        entry = there or version.siblings[0].entry
         lives = there is not None
-        accepted = supersede(version, index.origin, sequence, entry, live=lives, content=lives)
-        now = Placed(accepted, there, placed.stamp, (index.origin, sequence))
-        index.put(Record(path, accepted, now), record)
+        sequence = index.next_sequence()
+        base = make_version([lost], {})
+        change = supersede(base, index.origin, sequence, there or lost.entry, live=lives, content=lives)
+        version = merge(record.version, change)
+        now = Placed(change, there, placed.stamp, (index.origin, sequence))
+        index.put(Record(path, version, now, unplaced=len(version.siblings) > 1), record)
         index.claim_one(index.origin, sequence)
         index.recheck_ancestors(path)
-        return Announcement(WireRecord(path, accepted), sequence, None)
+        return Announcement(WireRecord(path, version), sequence, None)
