@@ -131,9 +131,13 @@ class Oracle:
         elsewhere = list(others)
         for path in sorted({*before, *after}):
             was, now = before.get(path), after.get(path)
-            if was == now:
+            unfinished = content_of(now) is not None and content_of(now) not in self._known
+            if was == now and not unfinished:
                 continue
             content = content_of(was)
+            if was == now:  # its writer was not done; whoever looks now cannot know that
+                self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
+                continue
             spread = content is not None and any(content_of(tree.get(path)) == content for tree, _ in elsewhere)
             left = spread or content in vault or any(content in kept for _, kept in elsewhere)
             acts = self.acts.get(path, [])
