@@ -191,7 +191,7 @@ def test_what_was_moved_with_its_directory_keeps_its_content_without_reading(ind
     stand(index, old__f=file(b"1"))
     moved = look(index, b"new/f", Unchanged(), donor=get(index, b"old/f"))
     judgement = judge(index, [moved], None)
-    assert [a.record for a in judgement.announcements][0].version == version(live(A, 1, file(b"1")))
+    assert judgement.announcements[0].record.version == version(live(A, 1, file(b"1")))
     assert get(index, b"new/f").placed == placed(version(live(A, 1, file(b"1"))), at=stamp(1))
 
 
