@@ -22,7 +22,7 @@ from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.placing import Done, place_batch
 from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
-from everynode.model.entry import Kind
+from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Digest, Dot
 from everynode.model.path import RelPath, parent_of
 from everynode.model.problem import Trouble
@@ -97,6 +97,8 @@ class Applier:
         goal: Vector | None = None
         complete = True
         after = 0
+        met: set[RelPath] = set()
+        wanted: set[Digest] = set()
         while True:
             choice = await ground.clock.offload_index(
                 choose,
@@ -107,24 +109,41 @@ class Applier:
                 frozenset(ground.claims),
                 self._later(),
             )
-            if choice is None:
-                break
             if goal is None:
                 goal = choice.knowledge
+            if choice.last:
+                break
             after = choice.cursor
             complete = await self._batch(choice) and complete
-            for path in choice.skipped:
-                complete = complete and path in self._heads.stuck
-                ground.missed = ground.missed or path in ground.claims
-        if goal is None:
-            goal = await ground.clock.offload_index(self._knowledge)
+            if choice.in_hand:
+                complete = False
+                self._wake_when_free(choice.in_hand)
+            complete = complete and all(path in self._heads.stuck for path in choice.not_due)
+            met.update(choice.not_due, choice.in_hand, (target.record.path for target in choice.targets))
+            wanted.update(Digest(e.digest) for target in choice.targets for e in contents_of(target))
+        self._drop_settled(met)
+        await self._fetcher.keep_only(wanted)
         if complete and not self._fetcher.underway():
             self._claim_placed(goal)
-            await self._fetcher.drop_unused()
 
-    def _knowledge(self) -> Vector:
-        """Runs on the index thread."""
-        return dict(self._ground.index.knowledge)
+    def _wake_when_free(self, paths: list[RelPath]) -> None:
+        """Come back for paths that capture had: when it lets go, or now if it has let go meanwhile."""
+        if all(path in self._ground.claims for path in paths):
+            self._ground.missed = True
+        else:
+            self._ground.work.set()
+
+    def _drop_settled(self, met: set[RelPath]) -> None:
+        """What a whole pass did not meet is no work any more: capture, or a newer change, has settled it."""
+        for path in [path for path in self._retries if path not in met]:
+            del self._retries[path]
+            self._ground.problems.placed(path)
+        stuck = [path for path in self._heads.stuck if path not in met]
+        for path in stuck:
+            del self._heads.stuck[path]
+            self._ground.problems.placed(path)
+        if stuck:
+            self._ground.news.set()
 
     def _claim_placed(self, goal: Vector) -> None:
         ground = self._ground
@@ -165,7 +184,7 @@ class Applier:
         self._after(done, committed)
         if taken:
             ground.work.set()
-        failed = any(outcome.refusal is Refusal.CHANGED for outcome in committed.failed)
+        failed = any(outcome.path not in self._heads.stuck for outcome in committed.failed)
         return not (pending or held or taken or failed or committed.adopted)
 
     async def _give_up_lost(self, waiting: list[Target]) -> None:
@@ -188,8 +207,7 @@ class Applier:
 
     def _in_vain(self, target: Target) -> bool:
         """Its content was asked for and nobody has it: an exception to what is placed."""
-        entries = [*wanted_contents(target), *([target.entry] if target.entry is not None else [])]
-        if not any(self._fetcher.has_failed(Digest(entry.digest)) for entry in entries):
+        if not any(self._fetcher.has_failed(Digest(entry.digest)) for entry in contents_of(target)):
             return False
         self._stuck(target.record, dots_of(target.record))
         return True
@@ -233,6 +251,10 @@ class Applier:
             ground.work.set()
         for name in committed.written:
             self._capture.vault_notices.put_nowait(name)
+        for job in jobs.values():
+            self._fetcher.used(job.source)
+            for loser in job.losers:
+                self._fetcher.used(loser.source)
         ground.inline.drop({Digest(job.target.entry.digest) for job in jobs.values() if job.target.entry})
         ground.setup.journal.add_many(ground.setup.name, committed.happened)
         ground.progressed()
@@ -270,6 +292,11 @@ class Applier:
         for retry in self._retries.values():
             retry.due = now
         self._ground.work.set()
+
+
+def contents_of(target: Target) -> list[Entry]:
+    """Everything whose bytes placing may need."""
+    return [*wanted_contents(target), *([target.entry] if target.entry is not None else [])]
 
 
 def _paths_of(job: Job) -> tuple[RelPath, ...]:

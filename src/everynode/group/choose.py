@@ -35,8 +35,12 @@ class Choice:
     """Wanted contents that the vault has."""
     directory_times: dict[RelPath, int] = field(default_factory=dict)
     """Recorded times of the directories around the targets."""
-    skipped: list[RelPath] = field(default_factory=list)
-    """Left out: not due, or in capture's hands."""
+    in_hand: list[RelPath] = field(default_factory=list)
+    """Left out: capture has them."""
+    not_due: list[RelPath] = field(default_factory=list)
+    """Left out: to be tried later."""
+    last: bool = False
+    """There were no more."""
     unsynced: set[RelPath] = field(default_factory=set)
     """What stands there was written by users of this node and may not be on stable storage."""
     cursor: int = 0
@@ -46,15 +50,14 @@ class Choice:
 
 def choose(
     index: Index, policy: ConflictPolicy, excluder: Excluder, after: int, claimed: frozenset[RelPath], later: Later
-) -> Choice | None:
-    """The next unplaced records after an arrival, without what is `claimed` or to be tried `later`; None: no more.
+) -> Choice:
+    """The next unplaced records after an arrival, without what is `claimed` or to be tried `later`.
 
     Runs on the index thread.
     """
     rows = index.unplaced(after, APPLY_BATCH)
-    if not rows:
-        return None
-    choice = Choice(cursor=after, knowledge=dict(index.knowledge))
+    # The knowledge of the same moment: what is heard later is not placed by what is found now.
+    choice = Choice(cursor=after, knowledge=dict(index.knowledge), last=not rows)
     size = 0
     taken: dict[RelPath, Target] = {}
     for record in rows:
@@ -63,8 +66,11 @@ def choose(
         choice.cursor = record.arrival
         if record.path in taken:
             continue
-        if record.path in claimed or (record.path in later and later[record.path] == dots_of(record)):
-            choice.skipped.append(record.path)
+        if record.path in claimed:
+            choice.in_hand.append(record.path)
+            continue
+        if record.path in later and later[record.path] == dots_of(record):
+            choice.not_due.append(record.path)
             continue
         target = _target(index, policy, record)
         is_directory = target.entry is not None and target.entry.kind == Kind.DIRECTORY

@@ -59,12 +59,10 @@ class Fetcher:
             await asyncio.Event().wait()
 
     def ready(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
-        """The content if it has been fetched (once); None: it is on its way, or is tried again later."""
+        """The content if it has been fetched; None: it is on its way, or is tried again later."""
         digest = Digest(entry.digest)
-        done = self._done.pop(digest, None)
+        done = self._done.get(digest)
         if done is not None:
-            self._failed.pop(digest, None)
-            self._denied.pop(digest, None)
             return done
         due = self._failed.get(digest, (0.0, 0.0))[0]
         room = len(self._tasks) < FETCH_PENDING_MAX
@@ -94,11 +92,21 @@ class Fetcher:
         """When the next failed fetch may be tried again (monotonic)."""
         return min((due for due, _ in self._failed.values()), default=None)
 
-    def forget_unused(self) -> list[bytes]:
-        """Drop what was fetched and is not wanted any more; names in the vault folder to remove."""
-        names = [done.name for done in self._done.values() if isinstance(done, Staged)]
-        self._done.clear()
-        return names
+    def used(self, source: object) -> None:
+        """A staged content was placed, or removed: there is no second one."""
+        for digest, done in list(self._done.items()):
+            if done is source:
+                del self._done[digest]
+
+    async def keep_only(self, wanted: set[Digest]) -> None:
+        """Drop what was fetched, or failed to be, and no record wants any more."""
+        for table in (self._failed, self._denied):
+            for digest in [digest for digest in table if digest not in wanted]:
+                del table[digest]
+        unused = [digest for digest in self._done if digest not in wanted]
+        names = [done.name for digest in unused if isinstance(done := self._done.pop(digest), Staged)]
+        if names:
+            await self._ground.clock.offload(remove, self._ground.setup.root, names)
 
     async def _fetch(self, path: RelPath, entry: Entry, dot: Dot) -> None:
         digest = Digest(entry.digest)
@@ -115,6 +123,8 @@ class Fetcher:
             self._failed[digest] = (self._ground.clock.monotonic() + pause, pause)
         else:
             self._done[digest] = found
+            self._failed.pop(digest, None)
+            self._denied.pop(digest, None)
         self._ground.work.set()
 
     async def _get(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
@@ -222,11 +232,18 @@ class Fetcher:
         good: set[NodeId] = set()
         bad: set[NodeId] = set()
 
+        refused: list[PathError] = []
+
         async def work(peer: NodeId) -> None:
-            while ranges and peer not in bad:
+            while ranges and peer not in bad and not refused:
                 offset, length = ranges.pop()
                 data = await self._range(peer, path, entry, offset, length)
-                if data is None or not await self._add(assembly, lock, offset, data, length):
+                try:
+                    added = data is not None and await self._add(assembly, lock, offset, data, length)
+                except PathError as error:
+                    refused.append(error)  # this disk, not the peer: carried out of the task group by hand
+                    return
+                if not added:
                     bad.add(peer)
                     ranges.append((offset, length))
                 else:
@@ -237,6 +254,8 @@ class Fetcher:
             for peer in candidates:
                 for _ in range(workers):
                     group.create_task(work(peer))
+        if refused:
+            raise refused[0]
         return [peer for peer in candidates if peer in good and peer not in bad]
 
     async def _add(self, assembly: Assembly, lock: asyncio.Lock, offset: int, data: bytes, length: int) -> bool:
@@ -248,8 +267,3 @@ class Fetcher:
             except LinkError:
                 return False
         return True
-
-    async def drop_unused(self) -> None:
-        names = self.forget_unused()
-        if names:
-            await self._ground.clock.offload(remove, self._ground.setup.root, names)

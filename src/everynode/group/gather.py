@@ -52,7 +52,9 @@ class Gatherer:
         waiting: list[Target] = []
         for target in choice.targets:
             job = Job(target)
-            complete = self._losers(job, choice) and self._content(job, choice, movable)
+            # Both are asked for at once, whatever comes of the first.
+            complete = self._losers(job, choice)
+            complete = self._content(job, choice, movable) and complete
             if complete:
                 jobs.append(job)
             else:
@@ -91,6 +93,7 @@ class Gatherer:
         target = job.target
         placed = target.record.placed
         standing = placed.entry if placed is not None else None
+        complete = True
         for sibling in target.losers:
             entry = sibling.entry
             if standing is not None and standing.same_content(entry) and target.step is not Step.NOTHING:
@@ -99,9 +102,10 @@ class Gatherer:
                 continue
             source = b"" if entry.kind == Kind.SYMLINK else self._find(target.record.path, entry, sibling.dot, choice)
             if source is None:
-                return False
-            job.losers.append(Loser(target.record.path, sibling, source))
-        return True
+                complete = False
+            else:
+                job.losers.append(Loser(target.record.path, sibling, source))
+        return complete
 
     def _find(self, path: RelPath, entry: Entry, dot: Dot, choice: Choice) -> Source | None:
         if entry.size == 0:

@@ -61,11 +61,15 @@ class Scanner:
         while True:
             directory = await self._capture.scan_wanted.get()
             wanted = {directory}
+            taken = 1
             while not self._capture.scan_wanted.empty():
                 wanted.add(self._capture.scan_wanted.get_nowait())
+                taken += 1
             for each in sorted(wanted):
                 if not any(other == ROOT or is_below(each, other) for other in wanted if other != each):
                     await self.scan(each)
+            for _ in range(taken):
+                self._capture.scan_wanted.task_done()
             self._ground.progressed()
 
     async def scan(self, start: RelPath) -> None:
