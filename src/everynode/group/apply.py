@@ -11,11 +11,10 @@ from dataclasses import dataclass
 
 from everynode.core.plan import Target
 from everynode.core.vectors import join
-from everynode.core.versions import sibling_at
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, dots_of, wanted_contents
-from everynode.group.commit import Committed, accept_disk, commit
+from everynode.group.commit import Committed, commit, give_up
 from everynode.group.fetch import Fetcher
 from everynode.group.gather import Gatherer, Job
 from everynode.group.ground import Ground
@@ -193,14 +192,14 @@ class Applier:
         others = ground.setup.members() - {ground.setup.node}
         for target in waiting:
             record = target.record
-            placed = record.placed
-            if placed is None or placed.shown[0] != ground.index.origin:
-                continue
-            own = sibling_at(record.version, placed.shown)
-            if own is not None and own.live and others <= self._fetcher.denied_by(Digest(own.entry.digest)):
-                accepted = await ground.clock.offload_index(accept_disk, ground.index, record.path, own.dot)
-                if accepted is not None:
-                    self._announcer.announce([accepted])
+            for own in record.version.siblings:
+                if own.origin != ground.index.origin or not own.live:
+                    continue
+                if not others <= self._fetcher.denied_by(Digest(own.entry.digest)):
+                    continue
+                changed = await ground.clock.offload_index(give_up, ground.index, record.path, own.dot)
+                if changed is not None:
+                    self._announcer.announce([changed])
                     self._heads.stuck.pop(record.path, None)
                     ground.problems.placed(record.path)
                     ground.work.set()

@@ -109,27 +109,28 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
     return Announcement(WireRecord(path, merged), sequence, None)
 
 
-def accept_disk(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
-    """Nobody has the content of our own change any more, a power cut took it: what the disk shows is the change now.
+def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
+    """Nobody has the content of our own change any more, a power cut took it: another change takes its place.
 
-    It supersedes that change alone, not what stands beside it. None: more was heard of the path meanwhile.
+    It says what the disk shows where that change was shown, or was all there is; else it is a deletion beside what
+    others wrote. It supersedes that change alone. None: more was heard of the path meanwhile.
     """
     with index.transaction():
         record = index.get(path)
-        if record is None or record.placed is None or record.placed.shown != dot:
+        lost = sibling_at(record.version, dot) if record is not None else None
+        if record is None or lost is None:
             return None
-        lost = sibling_at(record.version, dot)
-        if lost is None:
-            return None
-        placed = record.placed
-        there = placed.entry
-        lives = there is not None
+        old = record.placed
+        shown = old is not None and (old.shown == dot or len(record.version.siblings) == 1)
+        there = old.entry if old is not None and shown else None
         sequence = index.next_sequence()
+        lives = there is not None
         base = make_version([lost], {})
         change = supersede(base, index.origin, sequence, there or lost.entry, live=lives, content=lives)
         version = merge(record.version, change)
-        now = Placed(change, there, placed.stamp, (index.origin, sequence))
-        index.put(Record(path, version, now, unplaced=len(version.siblings) > 1), record)
+        placed = Placed(change, there, old.stamp, (index.origin, sequence)) if old is not None and shown else old
+        unplaced = len(version.siblings) > 1 or not shown
+        index.put(Record(path, version, placed, unplaced), record)
         index.claim_one(index.origin, sequence)
         index.recheck_ancestors(path)
         return Announcement(WireRecord(path, version), sequence, None)
