@@ -122,7 +122,7 @@ def trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Trace]:
     try:
         yield trace
     finally:
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
         owner_of.clear()
 
 
