@@ -5,6 +5,7 @@
 | nothing         | nothing         | Nothing                                                        |
 | as placed       | something       | Restamp (the same, only the stamp is new)                      |
 | a heard sibling | any             | Known: the disk state *is* that sibling, no dot                |
+| a deleted one   | never anything  | Known: what a heard tombstone deleted is dead here as well     |
 | nothing         | something       | Known when a tombstone was heard, else Change to a tombstone   |
 | anything else   | any             | Change: placed overlaid with the fields that differ            |
 
@@ -52,9 +53,17 @@ Meaning = Nothing | Restamp | Known | Change
 
 
 def detect(
-    record: Record | None, seen: Entry | None, stamp: Stamp | None, origin: Origin, sequence: Sequence
+    record: Record | None,
+    seen: Entry | None,
+    stamp: Stamp | None,
+    origin: Origin,
+    sequence: Sequence,
+    donor: Placed | None = None,
 ) -> Meaning:
-    """What a look at a path means. `sequence` is used up only by a Change."""
+    """What a look at a path means. `sequence` is used up only by a Change.
+
+    `donor`: what was placed where this object was moved from, unchanged on its way.
+    """
     placed = record.placed if record is not None else None
     there = placed.entry if placed is not None else None
     if seen is None:
@@ -65,7 +74,7 @@ def detect(
         known = _held(record, placed, seen, stamp)
         if known is not None:
             return known
-    return _change(record, placed, there, seen, stamp, origin, sequence)
+    return _change(record, placed, there, seen, stamp, origin, sequence, donor)
 
 
 def _absent(
@@ -85,6 +94,8 @@ def _absent(
 def _held(record: Record, placed: Placed | None, seen: Entry, stamp: Stamp | None) -> Known | None:
     for sibling in _heard(record, placed):
         if sibling.live and sibling.entry.equals(seen):
+            return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
+        if not sibling.live and placed is None and sibling.entry.same_content(seen):
             return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
     return None
 
@@ -110,9 +121,12 @@ def _change(
     stamp: Stamp | None,
     origin: Origin,
     sequence: Sequence,
+    donor: Placed | None,
 ) -> Change:
-    intended = _intended(placed) if placed is not None else None
-    entry = overlay(intended, there, seen) if intended is not None and there is not None else seen
+    ground = donor if donor is not None else placed
+    before = ground.entry if ground is not None else None
+    intended = _intended(ground) if ground is not None else None
+    entry = overlay(intended, before, seen) if intended is not None and before is not None else seen
     content = there is None or not seen.same_content(there)
     base = placed.version if placed is not None else None
     version = supersede(base, origin, sequence, entry, live=True, content=content)

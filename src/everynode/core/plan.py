@@ -9,7 +9,7 @@ from everynode.core.shown import entry_shown, losers, ranking
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
-from everynode.model.record import Placed, Record, Sibling
+from everynode.model.record import Placed, Record, Sibling, Version
 
 
 class Step(Enum):
@@ -40,7 +40,7 @@ def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
     ordered = ranking(record.version, policy, derived)
     entry = entry_shown(ordered[0], derived)
     placed = record.placed
-    step = _step(entry, placed)
+    step = _step(entry, placed, record.version)
     pinned = tuple(losers(ordered, derived)) if len(ordered) > 1 or derived else ()
     return Target(record, step, entry, ordered[0].dot, pinned)
 
@@ -50,11 +50,11 @@ def fallbacks(record: Record, policy: ConflictPolicy, derived: bool) -> list[Sib
     return [sibling for sibling in ranking(record.version, policy, derived)[1:] if sibling.live]
 
 
-def _step(entry: Entry | None, placed: Placed | None) -> Step:
+def _step(entry: Entry | None, placed: Placed | None, version: Version) -> Step:
     there = placed.entry if placed is not None else None
     if entry is None:
         return Step.NOTHING if there is None else Step.REMOVE
-    if there is not None and placed is not None and wanted_before(placed) == entry:
+    if there is not None and placed is not None and placed.version != version and wanted_before(placed) == entry:
         return Step.NOTHING
     if there is None or there.kind != entry.kind or not there.same_content(entry):
         return Step.DIRECTORY if entry.kind == Kind.DIRECTORY else Step.CONTENT
@@ -62,7 +62,10 @@ def _step(entry: Entry | None, placed: Placed | None) -> Step:
 
 
 def wanted_before(placed: Placed) -> Entry | None:
-    """What was wanted when `placed` was placed: attributes that could not be set are not tried for ever."""
+    """What was wanted when `placed` was placed: attributes that could not be set are not tried with every change.
+
+    A record that is work again with the version that was placed is one whose disk was found otherwise: then they are.
+    """
     if placed.entry is None:
         return None
     for sibling in placed.version.siblings:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from everynode.core.vectors import covers, dominates
+from everynode.core.vectors import covers
 from everynode.model.ids import Origin, Sequence
 from everynode.model.record import Vector, Version
 
@@ -33,10 +33,16 @@ def wanted(version: Version, knows: Vector) -> bool:
 
 
 def standing(knowledge: Vector, forgotten: Vector, their_knowledge: Vector, their_forgotten: Vector) -> Standing:
-    """A node that knows nothing has nothing to revive; otherwise each must know what the other has forgotten."""
-    mine_fits = not knowledge or dominates(knowledge, their_forgotten)
-    theirs_fit = not their_knowledge or dominates(their_knowledge, forgotten)
-    return Standing.RUN if mine_fits and theirs_fit else Standing.COMPARE
+    """Each must know what the other has forgotten, of those origins of which it knows anything.
+
+    Who knows nothing of an origin holds nothing of it that could be dead: a member is waited for before forgetting.
+    """
+    fits = _knows_forgotten(knowledge, their_forgotten) and _knows_forgotten(their_knowledge, forgotten)
+    return Standing.RUN if fits else Standing.COMPARE
+
+
+def _knows_forgotten(knowledge: Vector, forgotten: Vector) -> bool:
+    return all(knowledge.get(origin, sequence) >= sequence for origin, sequence in forgotten.items())
 
 
 def forgettable(version: Version, heard_by_all: Vector) -> bool:

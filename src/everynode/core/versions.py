@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from everynode.core.vectors import covers
 from everynode.model.entry import Entry
 from everynode.model.ids import Dot, Origin, Sequence
-from everynode.model.record import Sibling, Vector, Version
+from everynode.model.record import Record, Sibling, Vector, Version
 
 
 def full_context(version: Version) -> Vector:
@@ -85,6 +85,10 @@ def supersede(
     assert context.get(origin, 0) < sequence, "an origin's sequence only rises"
     context[origin] = sequence
     return make_version([Sibling(origin, sequence, entry, live, content)], context)
+
+
+def dots_of(record: Record) -> tuple[Dot, ...]:
+    return tuple(sibling.dot for sibling in record.version.siblings)
 
 
 def sibling_at(version: Version, dot: Dot) -> Sibling | None:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from everynode.core.plan import Target
 from everynode.core.vectors import join
+from everynode.core.versions import dots_of
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture
-from everynode.group.choose import Choice, Later, choose, dots_of, wanted_contents
+from everynode.group.choose import Choice, Later, choose, wanted_contents
 from everynode.group.commit import Committed, commit, give_up
 from everynode.group.fetch import Fetcher
 from everynode.group.gather import Gatherer, Job
@@ -23,7 +24,7 @@ from everynode.group.placing import Done, place_batch
 from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Digest, Dot
-from everynode.model.path import RelPath, parent_of
+from everynode.model.path import RelPath, ancestors_of
 from everynode.model.problem import Trouble
 from everynode.model.record import Record, Vector
 from everynode.tree.outcome import NotPut, Refusal
@@ -226,7 +227,7 @@ class Applier:
     def _given_up(self, jobs: list[Job], choice: Choice) -> list[RelPath]:
         if not choice.orphans:
             return []
-        needed = {path for job in jobs for path in _ancestors(job.target.record.path)}
+        needed = {path for job in jobs for path in ancestors_of(job.target.record.path)}
         return sorted(needed & choice.orphans)
 
     # What follows from a batch.
@@ -303,12 +304,5 @@ def _paths_of(job: Job) -> tuple[RelPath, ...]:
     return (path, job.source.path) if type(job.source) is MovedFrom else (path,)
 
 
-def _ancestors(path: RelPath) -> list[RelPath]:
-    found = []
-    while path := parent_of(path):
-        found.append(path)
-    return found
-
-
 def _has_ancestor(path: RelPath, directories: set[RelPath]) -> bool:
-    return bool(directories) and any(above in directories for above in _ancestors(path))
+    return bool(directories) and any(above in directories for above in ancestors_of(path))

@@ -13,7 +13,7 @@ from everynode.group.judge import Judgement, Looked, judge
 from everynode.limits import BUSY_LOOK_INTERVAL_MS, BUSY_LOOKS_MAX, RETRY_MAX, RETRY_MIN, SCAN_BATCH
 from everynode.model.entry import Kind, Stamp
 from everynode.model.notice import Notice, What
-from everynode.model.path import RelPath, is_below
+from everynode.model.path import ROOT, RelPath, is_below
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
 from everynode.tree.observe import observe
@@ -108,14 +108,15 @@ class Capture:
 
     async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
         self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None)
-        self.look_soon(source, pid=pid)
-        self._looks[path].noticed = self._looks[source].noticed = True
         if directory:
             for old in await self._ground.clock.offload_index(self._placed_below, source):
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
                 self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old)
                 self.look_soon(old, pid=pid)
             self.scan_wanted.put_nowait(path)
+        # Last: a directory that is gone takes all below it along at once, away from where that went.
+        self.look_soon(source, pid=pid)
+        self._looks[path].noticed = self._looks[source].noticed = True
 
     async def hint_rename(self, old: RelPath, new: RelPath) -> None:
         """An application says that it renamed: both names are looked at, side by side."""
@@ -171,6 +172,7 @@ class Capture:
     async def look(self, looks: dict[RelPath, Look], known: Read | None = None) -> None:
         """Look at paths that nobody has claimed, judge and announce. `known`: their records, just read."""
         ground = self._ground
+        await ground.may_change.wait()
         self._in_hand += len(looks)
         wanted = looks
         if ground.excluder:
@@ -296,6 +298,14 @@ class Capture:
 
         Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`.
         """
+        await self.scan_wanted.join()
+        await self._judged(below, busy=busy)
+
+    async def settle(self) -> None:
+        """Wait until every look is done that can be; for the scanner, which must not wait for itself."""
+        await self._judged(ROOT, busy=False)
+
+    async def _judged(self, below: RelPath, *, busy: bool) -> None:
         while self._in_hand or any(
             (busy or not look.attempts) and (path == below or is_below(path, below))
             for path, look in self._looks.items()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+
 from everynode.core.runs import Standing, standing
 from everynode.core.vectors import dominates, join, missing_count
 from everynode.errors import LinkError
@@ -44,14 +46,19 @@ class CatchUp:
         self._hellos[peer] = hello
         self._theirs[peer] = hello.heard
         ground = self._ground
-        if not dominates(ground.index.knowledge, hello.heard) or not ground.index.state.may_change:
+        if not dominates(ground.index.heard, hello.heard) or not ground.index.state.may_change:
             self.want(peer)
 
-    def heads(self, peer: NodeId, heard: Vector) -> None:
+    def heads(self, peer: NodeId, heard: Vector, settled: bool) -> None:
         """A peer said what it knows; ask it after a grace, in which the author's own batches may arrive."""
+        hello = self._hellos.get(peer)
+        if hello is not None and settled and not hello.settled:
+            # It has met somebody who knew more; now it knows enough for us, too.
+            self._hellos[peer] = msgspec.structs.replace(hello, settled=True, heard=heard)
+            self.want(peer)
         # Joined: a message that comes late takes nothing back.
         heard = self._theirs[peer] = join(self._theirs.get(peer, {}), heard)
-        knowledge = self._ground.index.knowledge
+        knowledge = self._ground.index.heard
         linked = {*self._ground.links.peers(), self._ground.setup.node}
         authors = {node_of(origin) for origin, sequence in heard.items() if knowledge.get(origin, 0) < sequence}
         if authors:
@@ -92,12 +99,16 @@ class CatchUp:
                 self._peer = None
                 self._wake.set()
 
+    def alive(self) -> None:
+        """It is this node that makes the run wait."""
+        self._last_sign = self._ground.clock.monotonic()
+
     def running(self) -> bool:
         return self._peer is not None
 
     def behind(self) -> int:
         """Changes that some open peer knows and we do not."""
-        knowledge = self._ground.index.knowledge
+        knowledge = self._ground.index.heard
         return max((missing_count(knowledge, heard) for heard in self._theirs.values()), default=0)
 
     def stale(self) -> list[NodeId]:
@@ -141,8 +152,11 @@ class CatchUp:
         if self._peer is not None:
             left = self._last_sign + RUN_STALL - now
             if left <= 0:
-                # Whatever it is, another peer may do better; this one is asked again when it says its heads.
+                # Whatever it is, another peer may do better meanwhile.
                 self._due.pop(self._peer, None)
+                self._want(self._peer, RUN_STALL)
+                for other in self._theirs.keys() - {self._peer}:
+                    self._want(other, 0.0)
                 self._peer = None
                 return 0.0
             return left
@@ -156,7 +170,7 @@ class CatchUp:
             due = [peer for peer, when in self._due.items() if when <= now]
             if not due:
                 return
-            peer = max(due, key=lambda p: (missing_count(self._ground.index.knowledge, self._theirs.get(p, {})), p))
+            peer = max(due, key=lambda p: (missing_count(self._ground.index.heard, self._theirs.get(p, {})), p))
             del self._due[peer]
             if self._flows(peer):
                 self._want(peer, HEADS_GRACE)
@@ -166,7 +180,7 @@ class CatchUp:
     def _flows(self, peer: NodeId) -> bool:
         """Whether what was missing has been coming from its authors since the grace began: then it is waited for."""
         before = self._grace.pop(peer, None)
-        knowledge = self._ground.index.knowledge
+        knowledge = self._ground.index.heard
         theirs = self._theirs.get(peer, {})
         if before is None or dominates(knowledge, theirs):
             return False
@@ -180,7 +194,7 @@ class CatchUp:
         ground = self._ground
         state = ground.index.state
         theirs = self._theirs.get(peer, {})
-        if peer not in self._hellos or (dominates(state.knowledge, theirs) and state.may_change):
+        if peer not in self._hellos or (dominates(ground.index.heard, theirs) and state.may_change):
             return
         if self._standing(peer) is Standing.COMPARE:
             return
@@ -188,8 +202,8 @@ class CatchUp:
         self._peer = peer
         self._run = ground.setup.random_number() & (2**63 - 1)
         self._last_sign = ground.clock.monotonic()
-        contents = bool(state.knowledge) or ground.root_was_empty
-        request = RunRequest(ground.setup.group, self._run, dict(state.knowledge), life, since, contents)
+        contents = bool(ground.index.heard) or ground.root_was_empty
+        request = RunRequest(ground.setup.group, self._run, ground.index.heard, life, since, contents)
         try:
             await ground.links.send(peer, request)
         except LinkError:
@@ -199,4 +213,4 @@ class CatchUp:
     def _standing(self, peer: NodeId) -> Standing:
         hello = self._hellos[peer]
         state = self._ground.index.state
-        return standing(state.knowledge, state.forgotten, self._theirs.get(peer, hello.heard), hello.forgotten)
+        return standing(self._ground.index.heard, state.forgotten, self._theirs.get(peer, hello.heard), hello.forgotten)

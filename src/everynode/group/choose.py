@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from everynode.config.exclude import Excluder
 from everynode.core.plan import Step, Target, plan
+from everynode.core.versions import dots_of
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
 from everynode.limits import APPLY_BATCH, APPLY_BATCH_BYTES, INLINE_BYTES_MAX
@@ -17,10 +18,6 @@ from everynode.model.record import Record, Vector
 
 Later = dict[RelPath, tuple[Dot, ...]]
 """Paths that are not due, with the dots for which that holds: a record with others is tried at once."""
-
-
-def dots_of(record: Record) -> tuple[Dot, ...]:
-    return tuple(sibling.dot for sibling in record.version.siblings)
 
 
 @dataclass(slots=True)
@@ -142,7 +139,10 @@ def _find_kept(index: Index, choice: Choice) -> None:
 def wanted_contents(target: Target) -> list[Entry]:
     """Entries whose bytes may be needed: the one to be put, and losers."""
     wanted = [sibling.entry for sibling in target.losers]
-    replaces = target.record.placed is not None or target.record.version.context
-    if target.entry is not None and target.entry.kind == Kind.FILE and target.step is Step.CONTENT and replaces:
-        wanted.append(target.entry)
+    entry = target.entry
+    if entry is None or entry.kind != Kind.FILE or target.step is not Step.CONTENT:
+        return wanted
+    # A small new file came with its content; it is not worth a search of the vault.
+    if target.record.placed is not None or target.record.version.context or entry.size > INLINE_BYTES_MAX:
+        wanted.append(entry)
     return wanted

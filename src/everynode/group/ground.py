@@ -77,6 +77,8 @@ class Ground:
     """Knowledge changed: peers want to hear of it."""
     may_change: asyncio.Event = field(default_factory=asyncio.Event)
     """Changes of this node may be given dots (see DESIGN, epochs)."""
+    met: asyncio.Event = field(default_factory=asyncio.Event)
+    """A peer has said hello since the start: had it known changes of ours that we do not, we would know now."""
     scanned: asyncio.Event = field(default_factory=asyncio.Event)
     """The first scan is done: what stood in the root is known."""
     root_was_empty: bool = False

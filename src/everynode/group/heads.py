@@ -8,9 +8,10 @@ from everynode.core.vectors import covers, dominates, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import EXCEPTIONS_MAX, HEADS_DELAY_MS
-from everynode.model.ids import Dot, NodeId
+from everynode.model.ids import Dot, NodeId, Sequence, node_of
 from everynode.model.message import Heads
 from everynode.model.path import RelPath
+from everynode.model.record import Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,22 @@ class HeadsKeeper:
         ground = self._ground
         exceptions = [dot for dots in self.stuck.values() for dot in dots]
         placed = dict(ground.placed)
+        own = ground.index.origin
+        if own in placed:
+            # Captured is not durable: applications rarely sync, the keeper does now and then.
+            placed[own] = min(placed[own], Sequence(ground.index.state.synced))
         for origin, sequence in exceptions[EXCEPTIONS_MAX:]:
             # Too many to name: then the vector itself must not cover them.
             if placed.get(origin, 0) >= sequence:
                 placed[origin] = type(sequence)(sequence - 1)
         unplaced = ground.index.state.counters.unplaced
         return Heads(
-            ground.setup.group, dict(ground.index.knowledge), placed, tuple(exceptions[:EXCEPTIONS_MAX]), unplaced
+            ground.setup.group,
+            ground.index.heard,
+            {origin: sequence for origin, sequence in placed.items() if sequence},
+            tuple(exceptions[:EXCEPTIONS_MAX]),
+            unplaced,
+            ground.index.state.may_change,
         )
 
     def heard(self, peer: NodeId, heads: Heads) -> None:
@@ -66,19 +76,20 @@ class HeadsKeeper:
         heads = self._ground.heads.get(peer)
         if heads is None:
             return None
-        return missing_count(heads.placed, self._ground.index.knowledge) + len(heads.exceptions)
+        # What it wrote itself stands there, whether it has been synced or not.
+        known = {o: s for o, s in self._ground.index.heard.items() if node_of(o) != peer}
+        return missing_count(heads.placed, known) + len(heads.exceptions)
 
-    def reached(self, dots: list[Dot]) -> Reached:
-        """Which members have all of `dots` placed, as far as they have told."""
+    def reached(self, dots: set[Dot] | Vector) -> Reached:
+        """Which members have all of `dots` (a vector: all that it covers) placed, as far as they have told."""
         ground = self._ground
         members = ground.setup.members()
-        have = {peer for peer in members if self._has(ground.heads.get(peer), dots)}
-        me = ground.setup.node
-        stuck = {dot for path_dots in self.stuck.values() for dot in path_dots}
-        if all(covers(ground.placed, dot) and dot not in stuck for dot in dots):
-            have.add(me)
-        return Reached(frozenset(have), frozenset(members - have))
+        told = {**ground.heads, ground.setup.node: self.current()}
+        have = frozenset(peer for peer in members if peer in told and _has_placed(told[peer], dots))
+        return Reached(have, members - have)
 
-    @staticmethod
-    def _has(heads: Heads | None, dots: list[Dot]) -> bool:
-        return heads is not None and all(covers(heads.placed, dot) and dot not in heads.exceptions for dot in dots)
+
+def _has_placed(heads: Heads, dots: set[Dot] | Vector) -> bool:
+    if isinstance(dots, dict):
+        return dominates(heads.placed, dots) and not any(covers(dots, dot) for dot in heads.exceptions)
+    return all(covers(heads.placed, dot) for dot in dots) and dots.isdisjoint(heads.exceptions)

@@ -57,6 +57,9 @@ class Looked:
 def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
     """All or nothing, durable when it returns. Runs on the index thread."""
     judgement = Judgement()
+    if not index.state.may_change:
+        judgement.again = [look.path for look in looked]
+        return judgement
     with index.transaction():
         # Nothing was committed since the records were read, and each path is judged once: no need to read again.
         true_still = all(look.changes == index.changes for look in looked)
@@ -70,6 +73,7 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
     entry: Entry | None = None
     stamp: Stamp | None = None
     content: bytes | None = None
+    donor: Placed | None = None
     if look.noticed:
         suspect_above = None
     match seen:
@@ -94,7 +98,7 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
         return
     if entry is None and _is_directory(record) and not _empty_out(index, look, suspect_above, out):
         return
-    meaning = detect(record, entry, stamp, index.origin, index.next_sequence())
+    meaning = detect(record, entry, stamp, index.origin, index.next_sequence(), donor)
     match meaning:
         case Nothing():
             return
@@ -147,10 +151,9 @@ def _apply_absence(index: Index, record: Record, meaning: Meaning, suspect_above
 
 
 def _settle(index: Index, record: Record, placed: Placed, out: Judgement) -> None:
-    """The disk shows a sibling that was heard: done if it is the only one."""
-    only = len(record.version.siblings) == 1
-    index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=not only), record)
-    out.work = out.work or not only
+    """The disk shows a sibling that was heard. Apply looks at the rest, and puts it on stable storage."""
+    index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=True), record)
+    out.work = True
 
 
 def _change_unless_lost(
@@ -179,7 +182,9 @@ def _is_suspect(index: Index, record: Record | None, suspect_above: int | None) 
     if suspect_above is None or record is None or record.placed is None:
         return False
     origin, sequence = record.placed.shown
-    return origin == index.origin and sequence > suspect_above
+    # Work with the version that was placed: it was found there and not synced yet.
+    found = record.unplaced and record.placed.version == record.version
+    return found or (origin == index.origin and sequence > suspect_above)
 
 
 def _change(

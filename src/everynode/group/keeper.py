@@ -49,7 +49,7 @@ class Keeper:
         """Put every captured content on stable storage. Raises OSError if the disk lost a write."""
         ground = self._ground
         index = ground.index
-        sequence = index.knowledge.get(index.origin, 0)
+        sequence = index.heard.get(index.origin, 0)
         if sequence <= index.state.synced:
             return
         origin = index.origin
@@ -62,6 +62,8 @@ class Keeper:
                     index.change_state().synced = max(sequence, index.state.synced)
 
         await ground.clock.offload_index(note)
+        ground.news.set()
+        ground.progressed()
 
     # Deletions that everybody has heard of.
 

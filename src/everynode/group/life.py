@@ -26,6 +26,7 @@ from everynode.group.scan import Scanner
 from everynode.group.seams import Links
 from everynode.group.serve import RunServer
 from everynode.group.waiting import Waiter
+from everynode.limits import START_GRACE
 from everynode.model.ids import NodeId
 from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT, RelPath
@@ -91,6 +92,7 @@ class Group:
                     self._keeper.run_prune(),
                     self._keeper.run_vault_notices(self.capture.vault_notices),
                     self._peers.run(),
+                    self._begin_changes(),
                 ):
                     group.create_task(task)
         except BaseExceptionGroup as errors:
@@ -107,6 +109,17 @@ class Group:
         ground.root_was_empty = await ground.clock.offload(is_empty, setup.root)
         await ground.clock.offload_index(self._open_index)
         await self._keeper.tidy()
+
+    async def _begin_changes(self) -> None:
+        """An index that was restored from a backup must not number changes anew before anybody can object."""
+        ground = self.ground
+        setup = ground.setup
+        if not (setup.founder or setup.members() <= {setup.node}):
+            try:
+                async with asyncio.timeout(START_GRACE):
+                    await ground.met.wait()
+            except TimeoutError:
+                pass  # nobody is there; what users change meanwhile must not be lost
         if ground.index.state.may_change:
             ground.may_change.set()
 
@@ -119,7 +132,9 @@ class Group:
         with index.transaction():
             state = index.change_state()
             if state.boot and state.boot != setup.boot and not alone:
-                ground.suspect_above = state.synced
+                suspect = state.suspect_above
+                state.suspect_above = state.synced if suspect < 0 else min(suspect, state.synced)
+            ground.suspect_above = state.suspect_above if state.suspect_above >= 0 else None
             state.boot = setup.boot
             if index.fresh and (setup.founder or alone):
                 state.may_change = True

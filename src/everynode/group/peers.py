@@ -97,7 +97,7 @@ class Peers:
             ground.setup.group,
             ground.index.origin,
             ground.index.life,
-            dict(state.knowledge),
+            ground.index.heard,
             dict(state.forgotten),
             state.may_change,
         )
@@ -127,7 +127,8 @@ class Peers:
             case Heads():
                 placed_more = peer not in self._ground.heads or self._ground.heads[peer].placed != message.placed
                 self._heads.heard(peer, message)
-                self._catch_up.heads(peer, message.heard)
+                self._catch_up.heads(peer, message.heard, message.settled)
+                await self._settle_with_peers()
                 self._announcer.acknowledged(peer, Sequence(message.heard.get(self._ground.index.origin, 0)))
                 if placed_more:
                     self._fetcher.hope()
@@ -149,7 +150,7 @@ class Peers:
     async def _hello(self, peer: NodeId, hello: GroupHello) -> None:
         ground = self._ground
         index = ground.index
-        if hello.heard.get(index.origin, 0) > index.knowledge.get(index.origin, 0):
+        if hello.heard.get(index.origin, 0) > index.heard.get(index.origin, 0):
             # Changes of ours that we do not know: this index is a restored backup or a clone.
             ground.may_change.clear()
             await ground.clock.offload_index(self._begin_epoch)
@@ -159,9 +160,14 @@ class Peers:
             self._lives[peer] = hello.index
             ground.heads.pop(peer, None)
         self._catch_up.hello(peer, hello)
-        if not index.state.may_change:
+        await self._settle_with_peers()
+        ground.met.set()
+
+    async def _settle_with_peers(self) -> None:
+        ground = self._ground
+        if not ground.index.state.may_change:
             await ground.clock.offload_index(self._allow_changes)
-            if index.state.may_change:
+            if ground.index.state.may_change:
                 ground.may_change.set()
 
     def _allow_changes(self) -> None:

@@ -54,7 +54,7 @@ def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice:
         done[item.path].outcome = outcome
         if type(outcome) is Put:
             changed.add(parent_of(item.path))
-            if item.entry is not None and item.staged is None and item.moved_from is None:
+            if item.entry is not None and item.staged is None:
                 changed.add(item.path)
             if outcome.vaulted and _wants_look(done[item.path], outcome, now_ns):
                 (seen,) = observe_vaulted(root, [outcome.vaulted], now_ns=now_ns)
@@ -66,7 +66,8 @@ def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice:
     # What users wrote may never have been synced, and the catalogue will say that the vault has it.
     written = [one.outcome for path, one in done.items() if path in choice.unsynced or one.vaulted_entry is not None]
     make_durable(root, [outcome.vaulted for outcome in written if type(outcome) is Put and outcome.vaulted])
-    if items or staged:
+    changed.update(_found(jobs))
+    if changed or staged:
         sync_paths(root, changed)
     return list(done.values())
 
@@ -98,6 +99,18 @@ def _account_for(done: Done, put: Put, seen: Observation) -> None:
             return
         done.outcome = msgspec.structs.replace(put, swapped_other=True)
     done.vaulted_entry = seen.entry if type(seen) is Present else None
+
+
+def _found(jobs: list[Job]) -> list[RelPath]:
+    """Files that stood there already as wanted: whoever wrote them may not have synced them."""
+    found = []
+    for job in jobs:
+        placed = job.target.record.placed
+        if job.target.step is not Step.NOTHING or placed is None or placed.entry is None:
+            continue
+        if placed.entry.kind == Kind.FILE and placed.version == job.target.record.version:
+            found.append(job.target.record.path)
+    return found
 
 
 _MODEL = Entry(Kind.DIRECTORY, 0o755, 0, 0, 0)

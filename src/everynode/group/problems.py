@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from everynode.model.path import RelPath
+from everynode.model.path import RelPath, is_below
 from everynode.model.problem import Problem, Trouble
 from everynode.report.audit import Happening
 
@@ -13,18 +13,28 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """One problem per path and side: looking at it, or placing it."""
+    """One problem per path and side: looking at it, listing it as a directory, or placing it."""
 
     def __init__(self, setup: GroupSetup) -> None:
         self._setup = setup
         self._looking: dict[RelPath, Problem] = {}
         self._placing: dict[RelPath, Problem] = {}
+        self._listing: dict[RelPath, Problem] = {}
 
     def looking(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
         self._add(self._looking, path, trouble, detail, blocks)
 
     def placing(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
         self._add(self._placing, path, trouble, detail, blocks)
+
+    def listing(self, path: RelPath, trouble: Trouble, detail: str) -> None:
+        self._add(self._listing, path, trouble, detail, True)
+
+    def listed(self, start: RelPath, except_for: set[RelPath]) -> None:
+        """A scan of everything at and below `start` met no such trouble but at `except_for`."""
+        for path in list(self._listing):
+            if (path == start or is_below(path, start)) and path not in except_for:
+                self._solve(self._listing, path)
 
     def looked(self, path: RelPath) -> None:
         self._solve(self._looking, path)
@@ -45,10 +55,10 @@ class Problems:
             self._setup.journal.add(self._setup.name, path, Happening.SOLVED)
 
     def all(self) -> list[Problem]:
-        return [*self._looking.values(), *self._placing.values()]
+        return [*self._looking.values(), *self._listing.values(), *self._placing.values()]
 
     def __len__(self) -> int:
-        return len(self._looking) + len(self._placing)
+        return len(self._looking) + len(self._listing) + len(self._placing)
 
     def blocking(self) -> int:
         return sum(problem.blocks for problem in self.all())

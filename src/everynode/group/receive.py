@@ -66,6 +66,7 @@ class Receiver:
         while ground.placing_now and (
             ground.index.state.counters.unplaced > BACKLOG_MAX or ground.inline.bytes > INLINE_CACHE_BYTES // 2
         ):
+            self._catch_up.alive()
             await ground.wait_progress()
 
     def _take_some(self) -> list[tuple[NodeId, Inbound]]:

@@ -9,8 +9,7 @@ from everynode.group.announce import Announcer
 from everynode.group.capture import Capture, Look, Read
 from everynode.group.ground import Ground
 from everynode.limits import SCAN_BATCH, SCAN_WAIT
-from everynode.model.path import ROOT, RelPath, is_below
-from everynode.model.problem import Trouble
+from everynode.model.path import ROOT, RelPath, ancestors_of, is_below
 from everynode.model.record import Record
 from everynode.tree.walk import WalkItem, walk
 
@@ -53,8 +52,11 @@ class Scanner:
         """The first scan, then whatever is asked for."""
         await self._ground.may_change.wait()
         await self.scan(ROOT)
-        # What a power cut took was found now; from here on what differs was done by somebody.
-        self._ground.suspect_above = None
+        if self._ground.suspect_above is not None:
+            # What a power cut took was found now; from here on what differs was done by somebody.
+            await self._capture.settle()
+            await self._ground.clock.offload_index(self._end_suspicion)
+            self._ground.suspect_above = None
         self._ground.scanned.set()
         self._ground.work.set()
         self._ground.progressed()
@@ -66,11 +68,16 @@ class Scanner:
                 wanted.add(self._capture.scan_wanted.get_nowait())
                 taken += 1
             for each in sorted(wanted):
-                if not any(other == ROOT or is_below(each, other) for other in wanted if other != each):
+                if each == ROOT or not wanted.intersection((ROOT, *ancestors_of(each))):
                     await self.scan(each)
             for _ in range(taken):
                 self._capture.scan_wanted.task_done()
             self._ground.progressed()
+
+    def _end_suspicion(self) -> None:
+        """Runs on the index thread."""
+        with self._ground.index.transaction():
+            self._ground.index.change_state().suspect_above = -1
 
     async def scan(self, start: RelPath) -> None:
         """Look at every path at or below `start` that differs from what was placed.
@@ -87,6 +94,7 @@ class Scanner:
             while (batch := await ground.clock.offload(_next_batch, batches)) is not None:
                 await self._compare(batch, seen, unproved)
             await self._find_missing(start, began_at, seen, unproved)
+            ground.problems.listed(start, set(unproved))
         finally:
             if start == ROOT:
                 self.special_files = self.progress.special
@@ -100,8 +108,7 @@ class Scanner:
         for item in batch:
             if item.trouble is not None:
                 unproved.append(item.path)
-                blocks = item.trouble.trouble is not Trouble.UNSUPPORTED
-                ground.problems.looking(item.path, item.trouble.trouble, item.trouble.detail, blocks=blocks)
+                ground.problems.listing(item.path, item.trouble.trouble, item.trouble.detail)
             elif item.kind is None:
                 self.progress.special += 1
                 paths.append(item)

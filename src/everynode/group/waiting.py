@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from everynode.core.versions import dots_of
 from everynode.group.capture import Capture
 from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.keeper import Keeper
 from everynode.group.scan import Scanner
-from everynode.limits import PROBLEMS_SHOWN_MAX
+from everynode.limits import PROBLEMS_SHOWN_MAX, SCAN_BATCH
 from everynode.model.ids import Dot, NodeId, show_node
 from everynode.model.path import ROOT, RelPath, show_path
+from everynode.model.record import Vector
 from everynode.report.status import (
     GroupPeer,
     GroupStatus,
@@ -27,6 +29,10 @@ from everynode.report.status import (
 
 if TYPE_CHECKING:
     from everynode.group.peers import Peers
+
+
+NOTICES_WAIT = 0.02
+"""Seconds in which the loop reads every notice that was queued before; inotify pairs moves for 5 ms."""
 
 
 class Waiter:
@@ -46,19 +52,20 @@ class Waiter:
         ground = self._ground
         members = ground.setup.members()
         wanted = len(members) if nodes is None else nodes
-        dots: list[Dot] | None = None
+        dots: set[Dot] | Vector | None = None
         try:
             async with asyncio.timeout(timeout):
                 await ground.may_change.wait()
-                if path is None:
-                    await ground.scanned.wait()
-                else:
+                await ground.scanned.wait()
+                if path is not None:
                     self._capture.look_soon(path)
+                # What was written before the call is in the kernel's queue by now; the loop reads it meanwhile.
+                await ground.clock.sleep(NOTICES_WAIT)
                 # Of one path it must be sure; of everything, a log that is always open must not keep it for ever.
                 await self._capture.flush(path or ROOT, busy=path is not None)
                 await self._keeper.sync()
                 dots = await ground.clock.offload_index(self._dots, path)
-                while len(self._heads.reached(dots).nodes) < wanted:
+                while dots and len(self._heads.reached(dots).nodes) < wanted:
                     await ground.wait_progress()
         except TimeoutError:
             pass
@@ -66,6 +73,9 @@ class Waiter:
             why = "it is being written to, or was not looked at yet"
             if not ground.may_change.is_set():
                 why = "no member was met yet since the group began"
+            return WaitResult(done=False, reached=0, wanted=wanted, reason=why)
+        if path is not None and not dots:
+            why = f"nothing of {show_path(path)} is replicated: it does not exist, or is excluded"
             return WaitResult(done=False, reached=0, wanted=wanted, reason=why)
         reached = self._heads.reached(dots)
         names = tuple(sorted(ground.setup.node_name(node) for node in reached.missing))
@@ -78,13 +88,18 @@ class Waiter:
             return f"the group has only {len(members)} members"
         return "time is up"
 
-    def _dots(self, path: RelPath | None) -> list[Dot]:
-        """What must have arrived. Runs on the index thread."""
+    def _dots(self, path: RelPath | None) -> set[Dot] | Vector:
+        """What must have arrived: some changes, or all up to a vector. Runs on the index thread."""
         index = self._ground.index
         if path is None:
-            return [(origin, sequence) for origin, sequence in index.knowledge.items()]
-        records = [index.get(path), *index.below(path, b"", 100_000)]
-        return [sibling.dot for record in records if record is not None for sibling in record.version.siblings]
+            return dict(index.knowledge)
+        record = index.get(path)
+        dots = set(dots_of(record)) if record is not None else set()
+        after = b""
+        while records := index.below(path, after, SCAN_BATCH):
+            dots.update(dot for record in records for dot in dots_of(record))
+            after = records[-1].path
+        return dots
 
     def status(self, catch_up: CatchUp, peers: Peers) -> GroupStatus:
         """From memory alone."""

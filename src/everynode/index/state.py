@@ -27,6 +27,11 @@ class State(msgspec.Struct):
     arrival: int = 0
     synced: int = 0
     """Own changes up to this sequence have their contents on stable storage here."""
+    suspect_above: int = -1
+    """A power cut happened since: own changes above this sequence may not have reached the disk; -1: none did.
+
+    Kept until a whole scan has told what was lost, however often the daemon starts before that.
+    """
     may_change: bool = False
     """False: a new epoch that has not closed a run with a member yet, and makes no dot."""
     boot: str = ""

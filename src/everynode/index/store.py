@@ -43,6 +43,8 @@ class Index:
         self._dirty = False
         self.placings = 0
         """Counts the batches that apply committed in this run: tells a look whether anything was placed since."""
+        self.heard: Vector = dict(self.state.knowledge)
+        """The knowledge as of the last commit, never changed in place: for other threads, and for peers."""
         self.changes = 0
         """Counts the transactions of this run: what was read at the same count is still true."""
         self.rechecked: set[RelPath] = set()
@@ -59,7 +61,10 @@ class Index:
 
     def begin_new_epoch(self) -> None:
         """A peer knows changes of ours that we do not: this index was restored or cloned. Inside a transaction."""
+        # Sequences begin anew, and with them all that counts in them.
         self.state.may_change = False
+        self.state.synced = 0
+        self.state.suspect_above = -1
         self._begin_epoch(self.state)
         self.origin = origin_of(self.node, int.from_bytes(self._required("epoch"), "big"))
         self.life = self._required("life")
@@ -104,6 +109,8 @@ class Index:
                     f"index {self.path} cannot be written: {error}; free space or mend the disk"
                 ) from error
             raise
+        if self._dirty:
+            self.heard = dict(self.state.knowledge)
         self._dirty = False
         self.changes += 1
 

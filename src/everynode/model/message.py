@@ -76,6 +76,8 @@ class Heads(Message, frozen=True, array_like=True, tag="heads"):
     """Dots covered by `placed` that are not placed all the same (problems)."""
     backlog: int = 0
     """Records heard and not placed."""
+    settled: bool = True
+    """As in GroupHello."""
 
 
 class Batch(Message, frozen=True, array_like=True, tag="batch"):
@@ -129,6 +131,7 @@ class RunEnd(Message, frozen=True, array_like=True, tag="run."):
     run: int
     knows: Vector
     index: bytes
+    """The sender's index life for which `arrival` holds; empty: where the next run starts has not changed."""
     arrival: int
     """Where the next run from this sender may start."""
 

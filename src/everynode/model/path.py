@@ -47,6 +47,14 @@ def parent_of(path: RelPath) -> RelPath:
     return RelPath(path.rpartition(b"/")[0])
 
 
+def ancestors_of(path: RelPath) -> list[RelPath]:
+    """The directories above `path`, the nearest first, without ROOT."""
+    found = []
+    while path := parent_of(path):
+        found.append(path)
+    return found
+
+
 def name_of(path: RelPath) -> bytes:
     return path.rpartition(b"/")[2]
 

@@ -103,7 +103,8 @@ def _check(message: AnyMessage) -> None:
         case RunEnd():
             _check_group_request(message.group, message.run)
             check_vector(message.knows)
-            _check_length("the name of an index life", message.index, _INDEX_ID_BYTES)
+            if message.index:
+                _check_length("the name of an index life", message.index, _INDEX_ID_BYTES)
             _check_range("an arrival position", message.arrival, 0, _INT64_MAX)
         case Blocks():
             _check_group_request(message.group, message.request)
