@@ -110,9 +110,9 @@ def test_a_deletion_heard_beside_a_live_sibling_is_that_deletion() -> None:
     assert look(record(both, placed(old)), None) == Known(Placed(version(dead(B, 2)), None, None, (B, 2)))
 
 
-def test_a_dead_sibling_is_not_what_a_file_on_the_disk_is() -> None:
-    made = change(record(version(dead(B, 2, file()))), file())
-    assert made.sibling == live(A, 7, file())
+def test_a_file_unlike_the_one_that_was_deleted_is_news() -> None:
+    made = change(record(version(dead(B, 2, file()))), file(b"other"))
+    assert made.sibling == live(A, 7, file(b"other"))
     assert {s.dot for s in made.version.siblings} == {(A, 7), (B, 2)}
 
 

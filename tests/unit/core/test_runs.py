@@ -35,10 +35,6 @@ def test_who_has_not_heard_what_the_other_forgot_compares() -> None:
     assert standing({A: 9}, {A: 6}, {A: 6}, {}) is Standing.RUN
 
 
-def test_what_one_forgot_must_be_known_of_every_origin() -> None:
-    assert standing({A: 6}, {}, {A: 9, B: 2}, {A: 6, B: 1}) is Standing.COMPARE
-
-
 def test_who_knows_nothing_has_nothing_to_revive() -> None:
     assert standing({}, {}, {A: 9}, {A: 6}) is Standing.RUN
     assert standing({A: 9}, {A: 6}, {}, {}) is Standing.RUN

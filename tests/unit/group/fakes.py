@@ -60,6 +60,7 @@ class FakeLinks:
         if peer not in self.open:
             raise LinkError("not linked")
         self.sent.append((peer, message))
+        await asyncio.sleep(0)
 
     def to(self, peer: NodeId) -> list[GroupMessage]:
         return [message for to, message in self.sent if to == peer]

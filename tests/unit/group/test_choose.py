@@ -30,7 +30,7 @@ def chosen(
     exclude: tuple[str, ...] = (),
 ) -> Choice:
     choice = choose(index, "newest", Excluder(exclude), 0, claimed, later or {})
-    assert choice is not None
+    assert not choice.last
     return choice
 
 
@@ -45,25 +45,26 @@ def heard(index: Index, *names: bytes) -> None:
 def test_without_work_there_is_nothing_to_choose(index: Index) -> None:
     done = version(live(B, 1))
     put(index, record(done, placed(done), path=b"a"))
-    assert choose(index, "newest", Excluder(()), 0, frozenset(), {}) is None
+    choice = choose(index, "newest", Excluder(()), 0, frozenset(), {})
+    assert (choice.last, choice.targets) == (True, [])
     heard(index, b"b")
-    assert choose(index, "newest", Excluder(()), index.state.arrival, frozenset(), {}) is None
+    assert choose(index, "newest", Excluder(()), index.state.arrival, frozenset(), {}).last
 
 
 def test_what_is_claimed_is_left_out_and_told(index: Index) -> None:
     heard(index, b"a", b"b")
     choice = chosen(index, claimed=frozenset({RelPath(b"a")}))
-    assert (list(steps(choice)), choice.skipped) == ([b"b"], [b"a"])
+    assert (list(steps(choice)), choice.in_hand, choice.not_due) == ([b"b"], [b"a"], [])
 
 
 def test_what_is_to_be_tried_later_waits_unless_its_record_has_changed(index: Index) -> None:
     heard(index, b"a", b"b")
     later = {RelPath(b"a"): dots_of(get(index, b"a"))}
     choice = chosen(index, later=later)
-    assert (list(steps(choice)), choice.skipped) == ([b"b"], [b"a"])
+    assert (list(steps(choice)), choice.in_hand, choice.not_due) == ([b"b"], [], [b"a"])
     put(index, record(version(live(B, 7), B=7), path=b"a"))
     choice = chosen(index, later=later)
-    assert (set(steps(choice)), choice.skipped) == ({b"a", b"b"}, [])
+    assert (set(steps(choice)), choice.not_due) == ({b"a", b"b"}, [])
 
 
 def test_what_is_excluded_is_told_apart(index: Index) -> None:
@@ -143,7 +144,6 @@ def test_a_choice_is_bounded_and_goes_on_where_it_ended(index: Index, monkeypatc
     first = chosen(index)
     assert (list(steps(first)), first.cursor) == ([b"a", b"b"], 2)
     second = choose(index, "newest", Excluder(()), first.cursor, frozenset(), {})
-    assert second is not None
     assert (list(steps(second)), second.cursor) == ([b"c"], 3)
 
 

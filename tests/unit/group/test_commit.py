@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from everynode.core.plan import Step, plan
-from everynode.group.commit import Committed, accept_disk, adopt, commit
+from everynode.group.commit import Committed, adopt, commit, give_up
 from everynode.group.gather import Job
 from everynode.group.placing import Done
 from everynode.index.store import Index
@@ -190,7 +190,7 @@ def test_what_nobody_has_any_more_is_what_the_disk_shows(index: Index, there: En
     with index.transaction():
         index.claim_one(A, 1)  # type: ignore[arg-type]
     put(index, record(own, placed(own, there), path=A_PATH, unplaced=True))
-    announced = accept_disk(index, A_PATH, dot(A, 1))
+    announced = give_up(index, A_PATH, dot(A, 1))
     assert announced is not None
     now = get(index, A_PATH)
     (sibling,) = now.version.siblings
@@ -198,7 +198,7 @@ def test_what_nobody_has_any_more_is_what_the_disk_shows(index: Index, there: En
     assert now.placed is not None
     assert now.placed.entry == there
     assert not now.unplaced
-    assert accept_disk(index, A_PATH, dot(A, 1)) is None
+    assert give_up(index, A_PATH, dot(A, 1)) is None
 
 
 def test_what_others_wrote_beside_a_lost_content_stays(index: Index) -> None:
@@ -206,7 +206,7 @@ def test_what_others_wrote_beside_a_lost_content_stays(index: Index) -> None:
     with index.transaction():
         index.claim_one(A, 1)  # type: ignore[arg-type]
     put(index, record(version(lost, theirs), placed(version(lost, theirs), file(b"left")), path=A_PATH, unplaced=True))
-    assert accept_disk(index, A_PATH, dot(A, 1)) is not None
+    assert give_up(index, A_PATH, dot(A, 1)) is not None
     now = get(index, A_PATH)
     assert now.version == version(live(A, 2, file(b"left")), theirs)
     assert now.unplaced

@@ -36,7 +36,6 @@ class Bench:
 
     def gather(self) -> tuple[dict[bytes, Job], list[bytes]]:
         choice = choose(self.ground.index, "newest", Excluder(()), 0, frozenset(), {})
-        assert choice is not None
         jobs, waiting = self.gatherer.gather(choice)
         return {job.target.record.path: job for job in jobs}, [target.record.path for target in waiting]
 

@@ -30,6 +30,13 @@ def vector(**numbers: int) -> Vector:
     return {{"A": A, "B": B, "C": C}[name]: Sequence(number) for name, number in numbers.items()}
 
 
+def durable(ground: Ground, sequence: int) -> None:
+    """Own changes up to this one stand here, on stable storage."""
+    ground.placed = vector(A=sequence)
+    with ground.index.transaction():
+        ground.index.change_state().synced = sequence
+
+
 def test_what_is_said_is_what_is_known_and_what_is_placed_but_for_what_is_stuck(ground: Ground) -> None:
     keeper = HeadsKeeper(ground)
     with ground.index.transaction():
@@ -54,31 +61,40 @@ def test_too_many_exceptions_to_name_lower_what_is_claimed(ground: Ground, monke
 
 def test_a_change_has_reached_those_that_say_they_placed_it(ground: Ground) -> None:
     keeper = HeadsKeeper(ground)
-    ground.placed = vector(A=3)
+    durable(ground, 3)
     keeper.heard(NODE_B, said(vector(A=3), vector(A=2)))
     keeper.heard(NODE_C, said(vector(A=3), vector(A=3)))
-    reached = keeper.reached([dot(A, 3)])
+    reached = keeper.reached({dot(A, 3)})
     assert (reached.nodes, reached.missing) == (frozenset({NODE_A, NODE_C}), frozenset({NODE_B}))
     keeper.heard(NODE_B, said(vector(A=3), vector(A=3)))
-    assert keeper.reached([dot(A, 3)]).nodes == EVERYBODY
+    assert keeper.reached({dot(A, 3)}).nodes == EVERYBODY
 
 
 def test_a_change_that_is_an_exception_has_not_reached(ground: Ground) -> None:
     keeper = HeadsKeeper(ground)
-    ground.placed = vector(A=3)
+    durable(ground, 3)
     keeper.heard(NODE_B, said(vector(A=3), vector(A=3), dot(A, 2)))
-    assert keeper.reached([dot(A, 3)]).nodes == frozenset({NODE_A, NODE_B})
-    assert keeper.reached([dot(A, 2), dot(A, 3)]).nodes == frozenset({NODE_A})
+    assert keeper.reached({dot(A, 3)}).nodes == frozenset({NODE_A, NODE_B})
+    assert keeper.reached({dot(A, 2), dot(A, 3)}).nodes == frozenset({NODE_A})
     keeper.stuck[RelPath(b"a")] = (dot(A, 2),)
-    assert keeper.reached([dot(A, 2)]).nodes == frozenset()
-    assert keeper.reached([dot(A, 3)]).nodes == frozenset({NODE_A, NODE_B})
+    assert keeper.reached({dot(A, 2)}).nodes == frozenset()
+    assert keeper.reached({dot(A, 3)}).nodes == frozenset({NODE_A, NODE_B})
 
 
 def test_who_never_spoke_has_nothing_and_who_is_no_member_does_not_count(ground: Ground) -> None:
     keeper = HeadsKeeper(ground)
     keeper.heard(b"stranger" * 2, said(vector(A=9), vector(A=9)))  # type: ignore[arg-type]
-    assert keeper.reached([dot(A, 1)]).nodes == frozenset()
-    assert keeper.reached([dot(A, 1)]).missing == EVERYBODY
+    assert keeper.reached({dot(A, 1)}).nodes == frozenset()
+    assert keeper.reached({dot(A, 1)}).missing == EVERYBODY
+
+
+def test_own_changes_that_are_not_on_stable_storage_have_not_reached_their_author(ground: Ground) -> None:
+    keeper = HeadsKeeper(ground)
+    durable(ground, 2)
+    ground.placed = vector(A=3)
+    assert keeper.current().placed == vector(A=2)
+    assert keeper.reached({dot(A, 2)}).nodes == frozenset({NODE_A})
+    assert keeper.reached({dot(A, 3)}).nodes == frozenset()
 
 
 def test_late_heads_take_nothing_back(ground: Ground) -> None:

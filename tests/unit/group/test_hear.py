@@ -1,4 +1,4 @@
-"""Hear: records go into the index, knowledge rises at checkpoints only, and who knows more of us than we do is noticed."""
+"""Hear: records go into the index, knowledge rises at checkpoints only, an index that is old is noticed."""
 
 from __future__ import annotations
 

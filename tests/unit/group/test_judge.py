@@ -109,7 +109,8 @@ def test_what_was_heard_during_a_look_is_not_superseded(index: Index) -> None:
 def test_a_disk_that_shows_what_was_heard_is_settled_without_a_dot(index: Index) -> None:
     put(index, record(version(live(B, 1, file())), path=b"a"))
     judgement = judged(index, b"a", see(file()))
-    assert (judgement.announcements, judgement.work, index.unplaced(0, 9)) == ([], False, [])
+    assert (judgement.announcements, index.knowledge) == ([], {})
+    assert get(index, b"a").placed == placed(version(live(B, 1, file())), at=stamp(9))
 
 
 def test_one_of_several_that_were_heard_leaves_work(index: Index) -> None:
