@@ -62,18 +62,25 @@ class Capture:
     # What wants looking at.
 
     def look_soon(
-        self, path: RelPath, *, delay: float = 0.0, forced: bool = False, pid: int = 0, donor: RelPath | None = None
+        self,
+        path: RelPath,
+        *,
+        delay: float = 0.0,
+        forced: bool = False,
+        pid: int = 0,
+        donor: RelPath | None = None,
+        noticed: bool = False,
+        deep: bool = False,
     ) -> None:
-        """Queue a path. Asking again makes it sooner, never later."""
+        """Queue a path. Asking again makes it sooner and more thorough, never later or less."""
         due = self._ground.clock.monotonic() + delay
-        look = self._looks.get(path)
-        if look is None:
-            self._looks[path] = Look(due, forced, 0, pid, donor)
-        else:
-            look.due = min(look.due, due)
-            look.forced = look.forced or forced
-            look.pid = pid or look.pid
-            look.donor = None if forced else donor or look.donor
+        look = self._looks.setdefault(path, Look(due))
+        look.due = min(look.due, due)
+        look.forced = look.forced or forced
+        look.pid = pid or look.pid
+        look.donor = None if look.forced else donor or look.donor
+        look.noticed = look.noticed or noticed
+        look.deep = look.deep or deep
         self._wake.set()
 
     def pending(self) -> int:
@@ -100,23 +107,27 @@ class Capture:
             else:
                 # A directory is whole at once, and what is in it waits for its record elsewhere.
                 delay = 0.0 if what & (What.WRITTEN | What.DIRECTORY) else settle
-                self.look_soon(path, delay=delay, forced=not what & What.DIRECTORY, pid=notice.pid)
-                self._looks[path].noticed |= bool(what & (What.WRITTEN | What.GONE))
-                if what & What.GONE and what & What.DIRECTORY:
+                directory = bool(what & What.DIRECTORY)
+                self.look_soon(
+                    path,
+                    delay=delay,
+                    forced=not directory,
+                    pid=notice.pid,
+                    noticed=bool(what & (What.WRITTEN | What.GONE)),
                     # The notice speaks for all that was below; if a directory is there again, it is another one.
-                    self._looks[path].deep = True
+                    deep=directory and bool(what & What.GONE),
+                )
 
     async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
-        self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None)
+        self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None, noticed=True)
         if directory:
             for old in await self._ground.clock.offload_index(self._placed_below, source):
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
-                self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old)
-                self.look_soon(old, pid=pid)
+                self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old, noticed=True)
+                self.look_soon(old, pid=pid, noticed=True)
             self.scan_wanted.put_nowait(path)
         # Last: a directory that is gone takes all below it along at once, away from where that went.
-        self.look_soon(source, pid=pid)
-        self._looks[path].noticed = self._looks[source].noticed = True
+        self.look_soon(source, pid=pid, noticed=True)
 
     async def hint_rename(self, old: RelPath, new: RelPath) -> None:
         """An application says that it renamed: both names are looked at, side by side."""
@@ -284,7 +295,8 @@ class Capture:
         due = self._ground.clock.monotonic() + delay
         newer = self._looks.get(path)
         if newer is None:
-            self._looks[path] = Look(due, look.forced, attempts, look.pid, look.donor)
+            look.due, look.attempts = due, attempts
+            self._looks[path] = look
             self._wake.set()
         else:
             newer.attempts = attempts
