@@ -171,6 +171,26 @@ def test_all_that_the_end_claims_was_sent_or_known() -> None:
     asyncio.run(run())
 
 
+def test_a_new_request_ends_the_old_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_RECORDS", 1)
+
+    async def run() -> None:
+        bench = Bench()
+        bench.heard(1, 3)
+        bench.request({}, run=1)
+
+        def ask_again() -> bool:
+            if bench.sent() == [b"f1"]:
+                bench.request({C: Sequence(2)}, run=2)
+            return bool(bench.ends())
+
+        await bench.serve(ask_again)
+        assert [end.run for end in bench.ends()] == [2]
+        assert bench.sent() == [b"f1", b"f3"]
+
+    asyncio.run(run())
+
+
 def test_a_directory_goes_ahead_of_what_is_in_it() -> None:
     async def run() -> None:
         bench = Bench()
