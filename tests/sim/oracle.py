@@ -203,7 +203,9 @@ class Oracle:
                 continue
             if content_of(final) is None and not _covered_by_directory(path, tree):
                 found.append(f"lost update: {_show(content)} at {path!r} was replaced by nobody and is gone")
-            elif content_of(final) is not None and content_of(final) not in _made(acts, against_deletion=True):
+            elif content_of(final) is not None and not any(
+                act.finished and content_of(act.after) == content_of(final) for act in acts
+            ):
                 found.append(f"lost update: {_show(content)} at {path!r} gave way to {final}, which is no user's")
             else:
                 missing = [node.hex()[:4] for node, vault in vaults.items() if content not in vault]

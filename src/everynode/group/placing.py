@@ -14,11 +14,23 @@ from everynode.group.choose import Choice
 from everynode.group.gather import Job, Loser, Source
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import Entry, Kind
-from everynode.model.path import ROOT, RelPath, parent_of
+from everynode.model.path import ROOT, RelPath, parent_of, show_path
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import set_directory_times
-from everynode.tree.observe import observe_vaulted
-from everynode.tree.outcome import NotPut, Observation, PlaceOutcome, Present, Put, Refusal, Staged
+from everynode.tree.observe import observe, observe_vaulted
+from everynode.tree.outcome import (
+    Absent,
+    Busy,
+    NotPut,
+    Observation,
+    PlaceOutcome,
+    Present,
+    Put,
+    Refusal,
+    Staged,
+    Unchanged,
+    Unlookable,
+)
 from everynode.tree.place import MovedFrom, PlaceItem, place
 from everynode.tree.root import Root
 from everynode.tree.stage import StageItem, stage
@@ -45,6 +57,7 @@ def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice:
     done = {job.target.record.path: Done(job, Put(job.target.record.path, None, None)) for job in jobs}
     staged = _stage_all(root, jobs, done, now_ns)
     make_durable(root, [item.name for item in staged])
+    _check_standing(root, jobs, done, now_ns)
     items = _in_order(jobs, done, staged_of(staged, jobs, done))
     bare = [PlaceItem(path, bare_directory(_MODEL)) for path in sorted(orphans)]
     outcomes = place(root, [*bare, *items])[len(bare) :]
@@ -72,6 +85,39 @@ def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice:
     return list(done.values())
 
 
+def _check_standing(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_ns: int) -> None:
+    """What stands already, and is to be called another version from now on, must still be what was placed.
+
+    Else a user who changed it before the losers were in the vault would be taken for one who decided against them.
+    """
+    same = [job for job in jobs if job.target.step is Step.NOTHING and _gains(job.target)]
+    stamps = [job.target.record.placed.stamp if job.target.record.placed else None for job in same]
+    looks = [(job.target.record.path, stamp) for job, stamp in zip(same, stamps, strict=True)]
+    for job, seen in zip(same, observe(root, looks, contents=False, now_ns=now_ns), strict=True):
+        path = job.target.record.path
+        placed = job.target.record.placed
+        there = placed.entry if placed is not None else None
+        match seen:
+            case Unchanged():
+                continue
+            case Present(entry=entry) if there is not None and entry.equals(there):
+                continue
+            case Absent() if there is None:
+                continue
+            case Busy():
+                done[path].outcome = NotPut(path, Refusal.WRITER, Trouble.WRITER, WRITTEN)
+            case Unlookable(trouble, detail):
+                done[path].outcome = NotPut(path, Refusal.ERROR, trouble, detail)
+            case _:
+                detail = f"{show_path(path)} was changed here; look at it first"
+                done[path].outcome = NotPut(path, Refusal.CHANGED, Trouble.PLACING, detail)
+
+
+def _gains(target: Target) -> bool:
+    placed = target.record.placed
+    return placed is not None and placed.version != target.record.version
+
+
 def _wants_look(done: Done, put: Put, now_ns: int) -> bool:
     """Whether what was vaulted may be other bytes than expected.
 
@@ -83,6 +129,7 @@ def _wants_look(done: Done, put: Put, now_ns: int) -> bool:
     return put.swapped_other or young
 
 
+WRITTEN = "a process here has it open for writing; waiting for it"
 YOUNG_NS = 1_000_000_000
 
 
