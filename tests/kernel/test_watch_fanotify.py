@@ -401,3 +401,28 @@ def test_closing_ends_a_waiting_reader(base: Path, notices: FanotifyNotices) -> 
             await waiting
 
     asyncio.run(scene())
+
+
+def test_after_own_writes_alone_the_reader_pauses_and_then_sees_foreign_ones(
+    base: Path, notices: FanotifyNotices
+) -> None:
+    async def scene() -> list[Notice]:
+        make(b"root/own")
+        waiting = asyncio.create_task(notices.next())
+        await asyncio.sleep(0)  # the reader has read our own write and pauses
+        foreign(lambda: make(b"root/f"))
+        return await asyncio.wait_for(waiting, 10)
+
+    assert [notice.path for notice in asyncio.run(scene())] == [b"f"]
+
+
+def test_closing_ends_a_pausing_reader(base: Path, notices: FanotifyNotices) -> None:
+    async def scene() -> None:
+        make(b"root/own")
+        waiting = asyncio.create_task(notices.next())
+        await asyncio.sleep(0)
+        notices.close()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(scene())

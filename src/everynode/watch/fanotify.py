@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from everynode.kernel import fanotify as kernel
 from everynode.kernel.handles import handle_of, path_of_fd, path_of_handle
-from everynode.limits import NOTICES_PER_CALL, READS_PER_CALL, RESERVED_NAME
+from everynode.limits import NOTICES_PER_CALL, OWN_NOTICES_PAUSE, READS_PER_CALL, RESERVED_NAME
 from everynode.model.notice import Notice, What
 from everynode.model.path import RelPath, show_path
 from everynode.watch.batch import Batch
@@ -81,10 +81,14 @@ class FanotifyNotices:
 
     async def next(self) -> list[Notice]:
         while True:
-            notices = self._drain()
+            notices, in_vain = self._drain()
             if notices:
                 return notices
-            await self._waiter.wait(self._group)
+            if in_vain:
+                # More of our own are on their way: a wake-up for each costs more than all else of placing a file.
+                await self._waiter.pause(OWN_NOTICES_PAUSE)
+            else:
+                await self._waiter.wait(self._group)
 
     def _unavailable(self, why: str) -> MethodUnavailable:
         return MethodUnavailable(f"fanotify does not work for {show_path(self._root_path)}: {why}")
@@ -104,16 +108,20 @@ class FanotifyNotices:
         if found != path_of_fd(self._root):
             raise self._unavailable("file handles do not lead back to the root")
 
-    def _drain(self) -> list[Notice]:
+    def _drain(self) -> tuple[list[Notice], bool]:
+        """What waits, and whether there was something, all of no concern (our own doing, or outside of the root)."""
         batch = Batch(_what)
+        read = False
         for _ in range(READS_PER_CALL):
             events = kernel.read_events(self._group, self._pid)
             if events is None:
                 break
+            read = True
             self._take(events, batch)
             if len(batch) >= NOTICES_PER_CALL:
                 break
-        return batch.closed()
+        notices = batch.closed()
+        return notices, read and not notices
 
     def _take(self, events: list[kernel.Event], batch: Batch) -> None:
         place_of = self._places.of

@@ -27,6 +27,18 @@ class ReadableWaiter:
             self._waiting = None
             loop.remove_reader(fd)
 
+    async def pause(self, seconds: float) -> None:
+        """Not to be woken for a while, however much there is to read. One task at a time; `cancel` ends it, too."""
+        assert self._waiting is None, "two tasks wait for the same notices"
+        self._waiting = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._waiting
+        except TimeoutError:
+            pass
+        finally:
+            self._waiting = None
+
     def cancel(self) -> None:
         """Whoever waits is cancelled: nothing will come any more."""
         if self._waiting is not None:
