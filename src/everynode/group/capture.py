@@ -272,7 +272,8 @@ class Capture:
             setup.journal.add_many(
                 setup.name, [(path, what, node, _pid_of(looks, path), "") for path, what in judgement.happened]
             )
-        if judgement.work:
+        if judgement.work or judgement.announcements:
+            # Nothing may be left to place; but that a change of ours stands here is claimed by a pass of apply.
             ground.work.set()
 
     def _busy(self, path: RelPath, look: Look) -> None:
