@@ -244,6 +244,8 @@ class Capture:
         ground = self._ground
         for path in judgement.again:
             self._looks.setdefault(path, looks[path]).due = ground.clock.monotonic() + FIRST_AGAIN
+        if judgement.again:
+            self._wake.set()  # who looks may be the scanner
         for look in looked:
             match look.seen:
                 case Busy():
