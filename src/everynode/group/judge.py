@@ -15,7 +15,7 @@ from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Digest
 from everynode.model.message import WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
-from everynode.model.record import Placed, Record
+from everynode.model.record import Placed, Record, Version
 from everynode.report.audit import Happening
 from everynode.tree.outcome import Absent, Observation, Present, Unchanged
 
@@ -167,11 +167,23 @@ def _change_unless_lost(
 ) -> None:
     if _is_suspect(index, record, suspect_above):
         assert record is not None and record.placed is not None
-        lost = Placed(record.placed.version, change.placed.entry, change.placed.stamp, record.placed.shown)
+        version = _as_found(record.placed, change.placed.entry)
+        lost = Placed(version, change.placed.entry, change.placed.stamp, record.placed.shown)
         index.set_placed(msgspec.structs.replace(record, placed=lost, unplaced=True), record)
         out.work = True
     else:
         _change(index, path, record, change, content, out)
+
+
+def _as_found(placed: Placed, found: Entry | None) -> Version:
+    """The placed version with what the cut left of it: else attributes would count as set, as far as they can be."""
+    if found is None:
+        return placed.version
+    siblings = (
+        msgspec.structs.replace(sibling, entry=found) if sibling.dot == placed.shown else sibling
+        for sibling in placed.version.siblings
+    )
+    return Version(tuple(siblings), placed.version.context)
 
 
 def _is_suspect(index: Index, record: Record | None, suspect_above: int | None) -> bool:
