@@ -6,7 +6,7 @@
 | as placed       | something       | Restamp (the same, only the stamp is new)                      |
 | a heard sibling | any             | Known: the disk state *is* that sibling, no dot                |
 | a deleted one   | never anything  | Known: what a heard tombstone deleted is dead here as well     |
-| nothing         | something       | Known when a tombstone of it was heard, else Change to one     |
+| nothing         | something       | Known when a tombstone superseded it, else Change to one       |
 | anything else   | any             | Change: placed overlaid with the fields that differ            |
 
 "Heard" means held and not part of what was placed: who puts a loser back by hand, or deletes a file that won
@@ -74,8 +74,6 @@ def detect(
         known = _held(record, placed, seen, stamp)
         if known is not None:
             return known
-        if placed is not None and there is not None and _only_time_of_directory(seen, there):
-            return _directory_time(record, placed, seen, stamp, origin, sequence)
     return _change(record, placed, there, seen, stamp, origin, sequence, donor)
 
 
@@ -84,11 +82,11 @@ def _absent(
 ) -> Meaning:
     if record is None or placed is None or there is None:
         return Nothing()
-    before = {sibling.dot for sibling in placed.version.siblings}
-    # Beside a deletion that never knew what stood here, who deletes that makes a deletion of his own.
-    stands = any(sibling.live and sibling.dot in before for sibling in record.version.siblings)
-    for sibling in _heard(record, placed):
-        if not sibling.live and not stands:
+    seen = {sibling.dot for sibling in placed.version.siblings}
+    # Who deletes what is still a version of the path decides that; a deletion heard meanwhile decided about others.
+    superseded = not any(sibling.dot in seen for sibling in record.version.siblings)
+    for sibling in _heard(record, placed) if superseded else ():
+        if not sibling.live:
             return Known(Placed(_stands_for(record, sibling), None, None, sibling.dot))
     entry = _intended(placed) or there
     version = supersede(placed.version, origin, sequence, entry, live=False, content=False)
@@ -138,28 +136,6 @@ def _change(
     now = Placed(version, seen, stamp, (origin, sequence))
     merged = merge(record.version, version) if record is not None else version
     return Change(merged, now, version.siblings[0])
-
-
-def _only_time_of_directory(seen: Entry, there: Entry) -> bool:
-    return seen.kind == Kind.DIRECTORY and seen.equals(there)
-
-
-def _directory_time(
-    record: Record, placed: Placed, seen: Entry, stamp: Stamp | None, origin: Origin, sequence: Sequence
-) -> Change | Restamp:
-    """Something in it was made or removed. Nobody decided on what stands beside the directory: that stays.
-
-    A directory that only its descendants keep makes no dot.
-    """
-    directories = [s for s in placed.version.siblings if s.live and s.entry.kind == Kind.DIRECTORY]
-    if not directories:
-        return Restamp(Placed(placed.version, seen, stamp, placed.shown))
-    base = make_version(directories, placed.version.context)
-    intended = _intended(placed)
-    entry = overlay(intended, placed.entry, seen) if intended is not None and placed.entry is not None else seen
-    version = supersede(base, origin, sequence, entry, live=True, content=False)
-    now = Placed(version, seen, stamp, (origin, sequence))
-    return Change(merge(record.version, version), now, version.siblings[0])
 
 
 def _same(seen: Entry, there: Entry) -> bool:

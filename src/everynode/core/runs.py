@@ -7,9 +7,10 @@ record of a path always covers all changes of this path by its own author.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
-from everynode.core.vectors import covers
+from everynode.core.vectors import covers, dominates
 from everynode.model.ids import Origin, Sequence
 from everynode.model.record import Vector, Version
 
@@ -32,17 +33,27 @@ def wanted(version: Version, knows: Vector) -> bool:
     return any(not covers(knows, sibling.dot) for sibling in version.siblings)
 
 
-def standing(knowledge: Vector, forgotten: Vector, their_knowledge: Vector, their_forgotten: Vector) -> Standing:
-    """Each must know what the other has forgotten, of those origins of which it knows anything.
+@dataclass(frozen=True, slots=True)
+class Side:
+    """What one of two nodes that meet knows and has forgotten, and whether it has closed a run before."""
 
-    Who knows nothing of an origin holds nothing of it that could be dead: a member is waited for before forgetting.
+    knowledge: Vector
+    forgotten: Vector
+    settled: bool
+
+
+def standing(mine: Side, theirs: Side) -> Standing:
+    """Each must know what the other has forgotten, or be young.
+
+    Who has not closed a run yet holds nothing but what members sent it since it joined; these had heard, before they
+    forgot. Anything older may hold what is dead.
     """
-    fits = _knows_forgotten(knowledge, their_forgotten) and _knows_forgotten(their_knowledge, forgotten)
+    fits = _fits(mine, theirs.forgotten) and _fits(theirs, mine.forgotten)
     return Standing.RUN if fits else Standing.COMPARE
 
 
-def _knows_forgotten(knowledge: Vector, forgotten: Vector) -> bool:
-    return all(knowledge.get(origin, sequence) >= sequence for origin, sequence in forgotten.items())
+def _fits(side: Side, forgotten: Vector) -> bool:
+    return not side.settled or not side.knowledge or dominates(side.knowledge, forgotten)
 
 
 def forgettable(version: Version, heard_by_all: Vector) -> bool:

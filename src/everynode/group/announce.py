@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS, LIVE_WINDOW_BYTES
-from everynode.model.ids import Digest, NodeId, Sequence
+from everynode.model.ids import Digest, NodeId, Origin, Sequence
 from everynode.model.message import Batch, WireRecord
 
 
@@ -18,6 +18,7 @@ class Announcement:
     """One own change: its record as it is now, and its content where that is small."""
 
     record: WireRecord
+    origin: Origin
     sequence: Sequence
     content: tuple[Digest, bytes] | None
 
@@ -48,7 +49,8 @@ class Announcer:
         self._ring: deque[tuple[Batch, int]] = deque()
         self._ring_bytes = 0
         self._pushes: dict[NodeId, _Push] = {}
-        self._last = Sequence(ground.index.knowledge.get(ground.index.origin, 0))
+        self._origin = ground.index.origin
+        self._last = Sequence(ground.index.heard.get(self._origin, 0))
         self._early: dict[Sequence, list[Announcement]] = {}
         self._grown = asyncio.Event()
 
@@ -66,6 +68,13 @@ class Announcer:
         push = self._pushes.get(peer)
         if push is not None:
             push.paused = True
+
+    def unpause(self, peer: NodeId) -> None:
+        """The run ended, one way or the other."""
+        push = self._pushes.get(peer)
+        if push is not None and push.paused:
+            push.paused = False
+            self._wake_up()
 
     def resume(self, peer: NodeId, known: Sequence) -> None:
         """The peer knows this origin up to `known` when it has heard what was sent so far."""
@@ -95,13 +104,14 @@ class Announcer:
         self._ring.clear()
         self._ring_bytes = 0
         self._early.clear()
-        self._last = Sequence(self._ground.index.knowledge.get(self._ground.index.origin, 0))
+        self._origin = self._ground.index.origin
+        self._last = Sequence(self._ground.index.heard.get(self._origin, 0))
         self._pushes = {peer: _Push(self._last) for peer in self._pushes}
 
     def announce(self, changes: list[Announcement]) -> None:
         """Own changes with rising sequences without holes, all durable in the index. Returns at once."""
-        if not changes:
-            return
+        if not changes or changes[0].origin != self._origin:
+            return  # of an epoch that has ended meanwhile: peers get it by runs
         self._early[Sequence(changes[0].sequence - 1)] = changes
         # Two transactions may come back in another order than they were committed in.
         while (ready := self._early.pop(self._last, None)) is not None:
@@ -125,7 +135,7 @@ class Announcer:
                 start += 1
             after = changes[start - 1].sequence
             setup = self._ground.setup
-            batch = Batch(setup.group, setup.index.origin, self._last, after, tuple(records), contents)
+            batch = Batch(setup.group, self._origin, self._last, after, tuple(records), contents)
             self._last = after
             self._ring.append((batch, size))
             self._ring_bytes += size

@@ -14,7 +14,7 @@ import asyncio
 
 import msgspec
 
-from everynode.core.runs import Standing, standing
+from everynode.core.runs import Side, Standing, standing
 from everynode.core.vectors import dominates, join, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
@@ -213,4 +213,5 @@ class CatchUp:
     def _standing(self, peer: NodeId) -> Standing:
         hello = self._hellos[peer]
         state = self._ground.index.state
-        return standing(self._ground.index.heard, state.forgotten, self._theirs.get(peer, hello.heard), hello.forgotten)
+        mine = Side(self._ground.index.heard, state.forgotten, state.may_change)
+        return standing(mine, Side(self._theirs.get(peer, hello.heard), hello.forgotten, hello.settled))

@@ -106,7 +106,7 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
     index.put(Record(path, merged, record.placed if record is not None else None, unplaced=True), record)
     index.claim_one(index.origin, sequence)
     index.recheck_ancestors(path)
-    return Announcement(WireRecord(path, merged), sequence, None)
+    return Announcement(WireRecord(path, merged), index.origin, sequence, None)
 
 
 def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
@@ -133,4 +133,4 @@ def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
         index.put(Record(path, version, placed, unplaced), record)
         index.claim_one(index.origin, sequence)
         index.recheck_ancestors(path)
-        return Announcement(WireRecord(path, version), sequence, None)
+        return Announcement(WireRecord(path, version), index.origin, sequence, None)

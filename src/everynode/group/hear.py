@@ -10,7 +10,8 @@ from everynode.core.shown import in_conflict
 from everynode.core.vectors import dominates
 from everynode.core.versions import hear
 from everynode.index.store import Index
-from everynode.model.ids import NodeId, Origin
+from everynode.limits import ORIGINS_MAX
+from everynode.model.ids import NodeId, Origin, node_of
 from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Record, Vector, Version
@@ -29,6 +30,8 @@ class Heard:
     conflicts: list[RelPath] = field(default_factory=list)
     foreign_own: bool = False
     """Somebody knows changes of this node's present origin that it has not made: the index is old or a copy."""
+    lies: list[tuple[NodeId, str]] = field(default_factory=list)
+    """Peers that said what cannot be, and what."""
     last: WireRecord | None = None
 
 
@@ -40,6 +43,8 @@ def hear_all(
     with index.transaction():
         for peer, message in messages:
             match message:
+                case Batch() if node_of(message.origin) != peer:
+                    heard.lies.append((peer, "a live batch of another node's changes"))
                 case Batch():
                     _hear_records(index, message.records, heard)
                     if may_claim(index.knowledge, message.origin, message.before):
@@ -49,6 +54,9 @@ def hear_all(
                         heard.gaps.add(peer)
                 case RunPart():
                     _hear_records(index, message.records, heard)
+                case RunEnd() if _claims_too_much(index, message.knows):
+                    heard.lies.append((peer, "knowledge of changes never made, or of too many origins"))
+                    heard.ended.add(message.run)
                 case RunEnd():
                     index.claim(message.knows)
                     if message.index:
@@ -60,6 +68,12 @@ def hear_all(
         else:
             allow_changes(index, sufficient)
     return heard
+
+
+def _claims_too_much(index: Index, knows: Vector) -> bool:
+    """A vector is believed as far as it can be true; own changes are numbered here alone."""
+    own = knows.get(index.origin, 0) > index.knowledge.get(index.origin, 0)
+    return own or len(index.knowledge.keys() | knows.keys()) > ORIGINS_MAX
 
 
 def allow_changes(index: Index, sufficient: Iterable[Vector]) -> None:
@@ -81,9 +95,11 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
         merged = hear(old.version if old is not None else None, wire.version, knowledge)
         if merged is None:
             continue
-        for sibling in wire.version.siblings:
-            if sibling.origin == own and sibling.sequence > own_highest:
-                heard.foreign_own = True
+        if any(s.origin == own and s.sequence > own_highest for s in wire.version.siblings) or (
+            wire.version.context.get(own, 0) > own_highest
+        ):
+            heard.foreign_own = True
+            continue  # it comes again with the run that the new epoch begins with
         index.put(Record(wire.path, merged, old.placed if old is not None else None, unplaced=True), old)
         heard.changed += 1
         heard.last = wire
@@ -96,7 +112,7 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
 def _hear_new(index: Index, wire: WireRecord, own: Origin, heard: Heard) -> bool:
     """The short way for a path that is not in the index; False: take the long one."""
     version = hear(None, wire.version, index.knowledge)
-    if version is None or any(sibling.origin == own for sibling in version.siblings):
+    if version is None or own in version.context or any(sibling.origin == own for sibling in version.siblings):
         return False
     if not index.put_new(Record(wire.path, version, None, unplaced=True)):
         return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from everynode.content.source import open_local, open_vaulted
@@ -109,7 +110,7 @@ class History:
             record, sibling = self._sibling_of(path, keep)
             return self._change(record, record.version, sibling.entry, sibling.live)
 
-        self._announce(await self._ground.clock.offload_index(decide), Happening.RESOLVED)
+        await self._do(decide, Happening.RESOLVED)
 
     async def generations(self, path: RelPath) -> list[GenerationView]:
         """Newest first."""
@@ -150,7 +151,7 @@ class History:
             base = record.placed.version if record is not None and record.placed is not None else None
             return self._change(record or path, base, kept.entry, True)
 
-        self._announce(await self._ground.clock.offload_index(decide), Happening.CHANGED)
+        await self._do(decide, Happening.CHANGED)
 
     def _change(self, of: Record | RelPath, base: Version | None, entry: Entry, live: bool) -> Announcement:
         """A change decided here and not yet on the disk: apply brings it there. Runs on the index thread."""
@@ -164,10 +165,17 @@ class History:
             index.put(Record(path, merged, record.placed if record is not None else None, unplaced=True), record)
             index.claim_one(index.origin, sequence)
             index.recheck_ancestors(path)
-        return Announcement(WireRecord(path, merged), sequence, None)
+        return Announcement(WireRecord(path, merged), index.origin, sequence, None)
 
-    def _announce(self, announcement: Announcement, what: Happening) -> None:
+    async def _do(self, decide: Callable[[], Announcement], what: Happening) -> None:
+        """Decide and announce, even if whoever asked goes away between the two."""
+        if not self._ground.may_change.is_set():
+            raise PathError("this node has met no member since the group began here; wait until it has")
+        await asyncio.shield(self._decide(decide, what))
+
+    async def _decide(self, decide: Callable[[], Announcement], what: Happening) -> None:
         ground = self._ground
+        announcement = await ground.clock.offload_index(decide)
         self._announcer.announce([announcement])
         ground.work.set()
         ground.setup.journal.add(ground.setup.name, announcement.record.path, what, node=ground.setup.node)

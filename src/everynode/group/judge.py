@@ -96,8 +96,10 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return
-    if entry is None and _is_directory(record) and not _empty_out(index, look, suspect_above, out):
-        return
+    if entry is None and _is_directory(record):
+        if not _empty_out(index, look, suspect_above, out):
+            return
+        record = index.get(look.path)
     meaning = detect(record, entry, stamp, index.origin, index.next_sequence(), donor)
     match meaning:
         case Nothing():
@@ -135,6 +137,8 @@ def _empty_out(index: Index, look: Looked, suspect_above: int | None, out: Judge
         after = rows[-1].path
     out.swept.update(record.path for record in below)
     for record in reversed(below):
+        if record.path in index.rechecked:
+            record = index.get(record.path) or record
         meaning = detect(record, None, None, index.origin, index.next_sequence())
         _apply_absence(index, record, meaning, suspect_above, out)
     return True
@@ -222,7 +226,9 @@ def _change(
         out.directories_new.append(path)
     out.happened.append((path, _happening(before, now, change)))
     inline = (Digest(change.sibling.entry.digest), content) if content is not None and now is not None else None
-    out.announcements.append(Announcement(WireRecord(path, change.version), change.sibling.sequence, inline))
+    sibling = change.sibling
+    record_now = WireRecord(path, change.version)
+    out.announcements.append(Announcement(record_now, sibling.origin, sibling.sequence, inline))
 
 
 def _happening(before: Entry | None, now: Entry | None, change: Change) -> Happening:

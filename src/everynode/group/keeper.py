@@ -25,7 +25,7 @@ from everynode.model.record import Vector
 from everynode.report.audit import Happening
 from everynode.tree.observe import observe_vaulted
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
-from everynode.tree.vault import bytes_short, leftovers, remove
+from everynode.tree.vault import bytes_short, leftovers, partials, remove
 
 PINNED_MAX = 100_000
 """Conflicts whose losers are looked up at once when pruning."""
@@ -115,23 +115,25 @@ class Keeper:
         short = await ground.clock.offload(bytes_short, setup.root)
         now_ns = ground.clock.now_ns()
         spare = await ground.clock.offload_index(self._drop_surplus, now_ns, short)
+        if not ground.index.state.counters.unplaced:
+            spare += [left.name for left in await ground.clock.offload(partials, setup.root)]
         if spare:
             await ground.clock.offload(remove, setup.root, spare)
 
     def _drop_surplus(self, now_ns: int, short: int) -> list[bytes]:
         """Runs on the index thread. The catalogue forgets before the folder does: a crash leaves a leftover."""
         index = self._ground.index
+        # By digest: a loser's only copy may be the generation of another path.
         pinned = {
-            (record.path, sibling.entry.digest)
+            sibling.entry.digest
             for record in index.conflicts(PINNED_MAX)
             for sibling in record.version.siblings
             if sibling.live
         }
         kept = index.vault.all()
-        generations = [
-            Generation(k.name, k.path, k.entry.size, k.kept_ns, (k.path, k.entry.digest) in pinned) for k in kept
-        ]
+        generations = [Generation(k.name, k.path, k.entry.size, k.kept_ns, k.entry.digest in pinned) for k in kept]
         spare = surplus(generations, self._ground.setup.policy.vault, now_ns, short)
+        spare = [generation for generation in spare if not self._hidden(generation)]
         if spare:
             with index.transaction():
                 for generation in spare:
@@ -139,6 +141,17 @@ class Keeper:
         self.vault_files = len(kept) - len(spare)
         self.vault_bytes = sum(k.entry.size for k in kept) - sum(g.bytes for g in spare)
         return [generation.name for generation in spare]
+
+    def _hidden(self, generation: Generation) -> bool:
+        """Whether it is a live version of its path that does not stand there (a directory does): then it stays."""
+        record = self._ground.index.get(generation.path)
+        kept = self._ground.index.vault.get(generation.name)
+        if record is None or kept is None:
+            return False
+        there = record.placed.entry if record.placed is not None else None
+        if there is not None and there.same_content(kept.entry):
+            return False
+        return any(s.live and s.entry.same_content(kept.entry) for s in record.version.siblings)
 
     async def tidy(self) -> None:
         """After a start, before anything is staged: account for what a crash left in the vault folder."""

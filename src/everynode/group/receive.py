@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 
 from everynode.errors import LinkError
@@ -14,6 +15,8 @@ from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX, INLI
 from everynode.model.ids import NodeId, node_of
 from everynode.model.message import Batch, RunCredit, RunEnd, RunPart
 from everynode.report.audit import Happening
+
+logger = logging.getLogger("everynode.group")
 
 Inbound = Batch | RunPart | RunEnd
 
@@ -85,8 +88,12 @@ class Receiver:
         if heard.foreign_own:
             ground.may_change.clear()
             self._announcer.begin_epoch()
+            for peer in ground.links.peers():
+                self._catch_up.want(peer)
         elif ground.index.state.may_change:
             ground.may_change.set()
+        for peer, lie in heard.lies:
+            logger.warning("group %s: %s sent %s: not believed", ground.setup.name, ground.setup.node_name(peer), lie)
         for peer in heard.gaps:
             self._catch_up.want(peer)
         if heard.changed:

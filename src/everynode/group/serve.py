@@ -27,6 +27,10 @@ class _Run:
     """Directories that were considered as ancestors: sent ahead where the receiver needs them."""
 
 
+RUN_ROWS_MAX = 16 * BATCH_RECORDS
+"""Arrivals gone through in one call: the index has other callers."""
+
+
 class RunServer:
     """At most one run per peer: a new request ends the old one."""
 
@@ -37,7 +41,10 @@ class RunServer:
         self._wake: dict[NodeId, asyncio.Event] = {}
 
     def request(self, peer: NodeId, request: RunRequest) -> None:
+        old = self._runs.get(peer)
         self._runs[peer] = _Run(request, asyncio.Semaphore(RUN_WINDOW))
+        if old is not None:
+            old.credit.release()  # it may be waiting, and has nothing to wait for any more
         self._announcer.pause(peer)
         self._event(peer).set()
 
@@ -67,6 +74,7 @@ class RunServer:
                 return
             if self._runs.get(peer) is run:
                 del self._runs[peer]
+                self._announcer.unpause(peer)
 
     async def _serve(self, peer: NodeId, run: _Run) -> None:
         ground = self._ground
@@ -91,6 +99,9 @@ class RunServer:
                 return
             assert type(part) is _Part
             cursor = part.cursor
+            if not part.records:
+                run.credit.release()  # nothing for the peer in this stretch
+                continue
             contents = await ground.clock.offload(read_small, ground.setup.root, part.small) if part.small else {}
             await ground.links.send(peer, RunPart(request.group, request.run, part.records, contents))
 
@@ -108,7 +119,8 @@ class RunServer:
         records: list[WireRecord] = []
         small: list[Wanted] = []
         size = 0
-        while len(records) < BATCH_RECORDS and size < BATCH_BYTES:
+        stretch = cursor + RUN_ROWS_MAX
+        while len(records) < BATCH_RECORDS and size < BATCH_BYTES and cursor < stretch:
             rows = index.since(cursor, BATCH_RECORDS)
             if not rows:
                 if records:

@@ -73,6 +73,8 @@ def checksum(path: bytes, body: bytes, flags: int) -> int:
 
 def read_row(path: bytes, body: bytes, flags: int, found: int, arrival: int, unplaced: bool) -> Record:
     """Raises IndexDamaged when the row is not what was written."""
+    if type(path) is not bytes or type(body) is not bytes or type(flags) is not int:
+        raise IndexDamaged(f"a row (arrival {arrival}) is damaged: its columns are not of their types")
     if checksum(path, body, flags) != found:
         raise IndexDamaged(f"the row of {show_path(path)} is damaged")
     try:

@@ -37,13 +37,24 @@ CREATE INDEX vault_digest ON vault(digest);
 """
 
 
+PRAGMAS = (
+    "locking_mode=EXCLUSIVE",
+    "journal_mode=WAL",
+    "synchronous=FULL",
+    "cache_size=-32768",
+    "wal_autocheckpoint=4000",
+    "temp_store=MEMORY",
+)
+
+
 def connect(path: str) -> apsw.Connection:
     """Open or create the index at `path` (`:memory:` for tests). Raises IndexDamaged or StoreError."""
     try:
         connection = apsw.Connection(path)
         connection.set_busy_timeout(0)
-        connection.execute("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA cache_size=-32768; PRAGMA wal_autocheckpoint=4000; PRAGMA temp_store=MEMORY")
+        for pragma in PRAGMAS:
+            # One by one and read to its end: of several in one call only those up to the first answer are run.
+            connection.execute(f"PRAGMA {pragma}").fetchall()
         version = connection.execute("PRAGMA user_version").get
         if version == 0:
             with connection:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
+from zlib import crc32
 
 import apsw
 import msgspec
@@ -33,7 +35,7 @@ class Index:
         self.node = node
         self._random_bytes = random_bytes
         self._connection = connect(path)
-        self.fresh = self._meta("epoch") is None
+        self.fresh = self._one("SELECT 1 FROM meta UNION ALL SELECT 1 FROM record LIMIT 1", ()) is None
         if self.fresh:
             with self._connection:
                 self._begin_epoch(State())
@@ -71,8 +73,13 @@ class Index:
         self._dirty = True
 
     def _meta(self, key: str) -> bytes | None:
-        value: bytes | None = self._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).get
-        return value
+        row = self._one("SELECT value FROM meta WHERE key=?", (key,))
+        if row is None:
+            return None
+        sealed = row[0]
+        if not isinstance(sealed, bytes) or len(sealed) < 4 or crc32(sealed[4:]) != int.from_bytes(sealed[:4], "big"):
+            raise IndexDamaged(f"index {self.path}: its {key} is damaged")
+        return sealed[4:]
 
     def _required(self, key: str) -> bytes:
         value = self._meta(key)
@@ -81,12 +88,13 @@ class Index:
         return value
 
     def _set_meta(self, key: str, value: bytes) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, value))
+        sealed = crc32(value).to_bytes(4, "big") + value
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES(?,?)", (key, sealed))
 
     def _load_state(self) -> State:
         try:
             return msgspec.msgpack.decode(self._required("state"), type=State)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise IndexDamaged(f"index {self.path}: its state cannot be read: {error}") from error
 
     @contextmanager
@@ -157,7 +165,7 @@ class Index:
     # Records.
 
     def get(self, path: RelPath) -> Record | None:
-        row = self._connection.execute(_COLUMNS + "WHERE path=?", (path,)).fetchone()
+        row = self._one(_COLUMNS + "WHERE path=?", (path,))
         return None if row is None else _record(row)
 
     def put_new(self, record: Record) -> bool:
@@ -249,13 +257,27 @@ class Index:
         """Whether anything below a directory is live: then the directory is, too."""
         low, high = subtree_range(directory)
         sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 2 LIMIT 1"
-        return self._connection.execute(sql, (low, high)).fetchone() is not None
+        return self._one(sql, (low, high)) is not None
 
     def excluded(self, after: int, limit: int) -> list[Record]:
         return self._list("WHERE flags & 8 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
 
     def _list(self, where: str, bindings: Iterable[object]) -> list[Record]:
-        return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
+        try:
+            return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
+
+    def _one(self, sql: str, bindings: tuple[object, ...]) -> tuple[Any, ...] | None:
+        try:
+            return self._connection.execute(sql, bindings).fetchone()
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: apsw.Error) -> StoreError:
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            return IndexDamaged(f"index {self.path} is damaged: {error}")
+        return StoreError(f"index {self.path} cannot be read: {error}; check the disk")
 
     def recheck_ancestors(self, path: RelPath) -> None:
         """Mark what is no live directory above `path` as work: whether one stands there depends on what lives below."""

@@ -59,6 +59,12 @@ def leftovers(root: Root, known: Container[bytes]) -> list[Vaulted]:
     return [vaulted for vaulted in list_vault(root) if vaulted.name not in known]
 
 
+def partials(root: Root) -> list[Vaulted]:
+    """Contents that were begun to be fetched and nobody works on now. Raises OSError."""
+    found = [vaulted for vaulted in list_vault(root) if vaulted.name.startswith(b"p-")]
+    return [vaulted for vaulted in found if vaulted.name not in root.assembling]
+
+
 def remove(root: Root, names: Iterable[bytes]) -> None:
     """Delete objects of the vault folder. Idempotent. Raises OSError."""
     for name in names:
