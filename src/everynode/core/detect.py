@@ -74,6 +74,8 @@ def detect(
         known = _held(record, placed, seen, stamp)
         if known is not None:
             return known
+        if placed is not None and there is not None and _only_time_of_directory(seen, there):
+            return _directory_time(record, placed, seen, stamp, origin, sequence)
     return _change(record, placed, there, seen, stamp, origin, sequence, donor)
 
 
@@ -136,6 +138,28 @@ def _change(
     now = Placed(version, seen, stamp, (origin, sequence))
     merged = merge(record.version, version) if record is not None else version
     return Change(merged, now, version.siblings[0])
+
+
+def _only_time_of_directory(seen: Entry, there: Entry) -> bool:
+    return seen.kind == Kind.DIRECTORY and seen.equals(there)
+
+
+def _directory_time(
+    record: Record, placed: Placed, seen: Entry, stamp: Stamp | None, origin: Origin, sequence: Sequence
+) -> Change | Restamp:
+    """Something in it was made or removed. Nobody decided on what stands beside the directory: that stays.
+
+    A directory that only its descendants keep makes no dot.
+    """
+    directories = [s for s in placed.version.siblings if s.live and s.entry.kind == Kind.DIRECTORY]
+    if not directories:
+        return Restamp(Placed(placed.version, seen, stamp, placed.shown))
+    base = make_version(directories, placed.version.context)
+    intended = _intended(placed)
+    entry = overlay(intended, placed.entry, seen) if intended is not None and placed.entry is not None else seen
+    version = supersede(base, origin, sequence, entry, live=True, content=False)
+    now = Placed(version, seen, stamp, (origin, sequence))
+    return Change(merge(record.version, version), now, version.siblings[0])
 
 
 def _same(seen: Entry, there: Entry) -> bool:
