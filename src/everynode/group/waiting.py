@@ -114,8 +114,8 @@ class Waiter:
         stale = [setup.node_name(peer) for peer in catch_up.stale()]
         if stale:
             reason = (
-                f"exchanges nothing with {', '.join(stale)}: one of the two has an old index, from before deletions that "
-                "the other has forgotten; remove the node whose index was restored and let it join anew"
+                f"exchanges nothing with {', '.join(stale)}: one of the two has an old index, from before deletions "
+                "that the other has forgotten; remove the node whose index was restored and let it join anew"
             )
         quiet = ground.scanned.is_set() and not self._capture.pending() and not counters.unplaced
         agreed = not catch_up.behind() and all(not view.behind for view in views if view.open)

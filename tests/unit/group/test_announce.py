@@ -23,7 +23,7 @@ from tests.unit.group.fakes import FakeLinks, new_ground, wire
 def change(number: int, content: bytes | None = None) -> Announcement:
     of = wire(b"f%d" % number, version(live(A, number, file(content or b"x"))))
     inline = (Digest(file(content).digest), content) if content is not None else None
-    return Announcement(of, Sequence(number), inline)
+    return Announcement(of, A, Sequence(number), inline)
 
 
 def changes(first: int, last: int) -> list[Announcement]:
