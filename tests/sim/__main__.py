@@ -23,17 +23,18 @@ def main() -> int:
     parser.add_argument("count", nargs="?", type=int, help="how many (default: this one)")
     parser.add_argument("--seeds", type=int, help="how many, from the first on")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core)")
+    parser.add_argument("--until-failure", action="store_true", help="stop at the first seed that fails")
     options = parser.parse_args()
     # Sets of bytes are ordered by the hash seed: without a fixed one a seed would not mean the same run again.
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.sim", *sys.argv[1:]])
     count = options.count or options.seeds or 1
-    failed = show(range(options.first, options.first + count), options.jobs)
+    failed = show(range(options.first, options.first + count), options.jobs, until_failure=options.until_failure)
     return 1 if failed else 0
 
 
-def show(seeds: range, jobs: int) -> list[int]:
+def show(seeds: range, jobs: int, *, until_failure: bool = False) -> list[int]:
     """Run and print; the seeds that failed, in order."""
     began = shown = time.monotonic()
     failed: list[int] = []
@@ -46,6 +47,8 @@ def show(seeds: range, jobs: int) -> list[int]:
             failed.append(report.seed)
         if not report.passed or len(seeds) == 1:
             print(_told(report, alone=len(seeds) == 1), flush=True)
+        if failed and until_failure:
+            break
         now = time.monotonic()
         if now - shown >= PROGRESS_SECONDS:
             shown = now

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
+from everynode.group import keeper
 from everynode.group.life import Group
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from everynode.model.path import RelPath
@@ -42,6 +44,8 @@ class Plan:
     skew_seconds: float = 3600.0
     call_faults: Faults = field(default_factory=lambda: Faults(crash=0.0002, act=0.003))
     tick_ns: int = 0
+    forget_seconds: float = 60.0
+    """How often deletions that everybody knows are forgotten."""
     weights: Weights = field(default_factory=Weights)
 
     @staticmethod
@@ -67,6 +71,7 @@ class Plan:
                 act=rng.choice((0.0, 0.002, 0.01)),
             ),
             tick_ns=rng.choice((0, 0, 0, 4_000_000)),
+            forget_seconds=rng.choice((60.0, 5.0, 0.5)),
         )
 
 
@@ -279,8 +284,10 @@ class Cluster:
 def run_seed(seed: int, make: Make = Group, plan: Plan | None = None) -> Outcome:
     """One whole run. The same seed, plan and PYTHONHASHSEED give the same trace."""
 
+    chosen = plan or Plan.drawn(seed)
+
     async def scenario(loop: SimLoop) -> Outcome:
-        cluster = Cluster(loop, plan or Plan.drawn(seed), make)
+        cluster = Cluster(loop, chosen, make)
         await cluster.start()
         await cluster.trouble()
         violations = await cluster.finish()
@@ -289,4 +296,5 @@ def run_seed(seed: int, make: Make = Group, plan: Plan | None = None) -> Outcome
         crashes = sum(node.crashes for node in cluster.nodes) - len(cluster.nodes)
         return Outcome(seed, loop.trace, violations, cluster.workload.acts, crashes, cluster.network.messages, seconds)
 
-    return simulate(seed, scenario)
+    with patch.object(keeper, "FORGET_INTERVAL", chosen.forget_seconds):
+        return simulate(seed, scenario)

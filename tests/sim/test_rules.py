@@ -1,0 +1,122 @@
+"""Rules of the design that random runs rarely reach, each in a scenario of its own, in several lives."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from unittest.mock import patch
+
+import pytest
+
+from everynode.group import keeper
+from everynode.group.life import Group
+from everynode.model.path import RelPath
+from tests.sim.cluster import Cluster, Plan
+from tests.sim.loop import SimLoop, simulate
+from tests.sim.promises import content_of
+
+CALM = Plan(nodes=3, skew_seconds=60.0)
+SEEDS = range(8)
+
+Story = Callable[[Cluster], Awaitable[None]]
+
+
+def play(seed: int, story: Story, plan: Plan = CALM) -> list[str]:
+    """A cluster that is linked and has looked at everything lives through `story`; what the oracle says in the end."""
+
+    async def scenario(loop: SimLoop) -> list[str]:
+        cluster = Cluster(loop, plan, Group)
+        await cluster.start()
+        await asyncio.sleep(10.0)
+        await story(cluster)
+        found = await cluster.finish()
+        await cluster.stop()
+        return found
+
+    with patch.object(keeper, "FORGET_INTERVAL", plan.forget_seconds):
+        return simulate(seed, scenario)
+
+
+async def acknowledged(cluster: Cluster, author: int, path: bytes, nodes: int | None) -> None:
+    """`wait` at the author says that it is done; the oracle holds everybody to it who is said to have it."""
+    node = cluster.nodes[author]
+    content = content_of(node.user.see(path))
+    assert content is not None
+    result = await node.wait(RelPath(path), nodes, 60.0)
+    assert result is not None and result.done
+    members = frozenset(n.node for n in cluster.nodes if n.node.hex()[:4] not in result.missing)
+    cluster.oracle.acknowledged(node.node, cluster.loop.time(), path, content, members)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_all_acknowledged_survives_a_power_cut_of_all(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        cluster.nodes[0].user.mkdir(b"d")
+        for number in range(3):
+            path = b"d/%d" % number
+            cluster.nodes[0].user.write_file(path, b"%d;" % number * 5000)
+            await acknowledged(cluster, 0, path, None)
+        await cluster.cut_power(*cluster.nodes)
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_the_author_alone_acknowledged_survives_his_power_cut(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        author = cluster.nodes[0]
+        cluster.network.partition([frozenset({node.node}) for node in cluster.nodes])
+        author.user.write_file(b"p", b"only here")
+        await acknowledged(cluster, 0, b"p", 1)
+        await cluster.cut_power(author)
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_power_cut_of_the_author_changes_nothing_that_others_have(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        author = cluster.nodes[0]
+        author.user.write_file(b"old", b"old content")
+        await asyncio.sleep(10.0)  # synced by now
+        author.user.write_file(b"new", b"new content" * 1000)
+        author.user.write_file(b"old", b"changed" * 1000)
+        await asyncio.sleep(1.0)  # placed elsewhere, and not synced here
+        assert cluster.nodes[1].user.see(b"new") is not None
+        await cluster.cut_power(author)
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_who_was_away_while_a_file_was_deleted_does_not_bring_it_back(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, away = cluster.nodes
+        one.user.write_file(b"p", b"content")
+        await asyncio.sleep(2.0)
+        assert away.user.see(b"p") is not None
+        cluster.network.partition([frozenset({one.node, two.node}), frozenset({away.node})])
+        two.user.unlink(b"p")
+        await asyncio.sleep(10.0)  # many rounds of forgetting
+        one.user.write_file(b"q", b"something else")
+        await asyncio.sleep(2.0)
+
+    assert play(seed, story, Plan(nodes=3, skew_seconds=60.0, forget_seconds=0.5)) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_catching_up_that_is_cut_again_and_again_misses_nothing(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, _, away = cluster.nodes
+        cluster.network.separate(one.node, away.node)
+        cluster.network.separate(cluster.nodes[1].node, away.node)
+        for number in range(1500):  # more than one part of a run
+            one.user.write_file(b"f%d" % number, b"%d" % number)
+        await asyncio.sleep(20.0)
+        cluster.network.heal()
+        for _ in range(40):
+            await asyncio.sleep(cluster.rng.uniform(0.0, 0.1))
+            cluster.network.cut(one.node, away.node)
+            cluster.network.cut(cluster.nodes[1].node, away.node)
+
+    assert play(seed, story) == []
