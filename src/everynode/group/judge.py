@@ -88,9 +88,10 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             pass
         case _:
             return
+    fresh = look.record is None and type(seen) is Present
     record = (
         look.record
-        if true_still and look.path not in out.swept and look.path not in index.rechecked
+        if (true_still or fresh) and look.path not in out.swept and look.path not in index.rechecked
         else index.get(look.path)
     )
     if (record.placed if record else None) != (look.record.placed if look.record else None):
@@ -209,8 +210,11 @@ def _change(
     several = len(change.version.siblings) > 1
     # Other siblings may have to be shown instead, and losers belong in the vault.
     new = Record(path, change.version, change.placed, unplaced=several)
-    if record is not None or not index.put_new(new):
+    if record is not None:
         index.put(new, record)
+    elif not index.put_new(new):
+        out.again.append(path)  # it was heard of since its record was looked for
+        return
     index.claim_one(change.sibling.origin, change.sibling.sequence)
     out.work = out.work or several
     before = record.placed.entry if record is not None and record.placed is not None else None

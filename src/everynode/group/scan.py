@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,10 @@ class Progress:
     seen: int = 0
     expected: int = 0
     special: int = 0
+
+
+LOOKERS = 2
+"""Batches under way at once: one on the disk, one in the index."""
 
 
 class Scanner:
@@ -91,8 +96,7 @@ class Scanner:
         unproved: list[RelPath] = []
         batches = walk(ground.setup.root, start, skip=ground.excluder.excluded)
         try:
-            while (batch := await ground.clock.offload(_next_batch, batches)) is not None:
-                await self._compare(batch, seen, unproved)
+            await self._walk(batches, seen, unproved)
             await self._find_missing(start, began_at, seen, unproved)
             ground.problems.listed(start, set(unproved))
         finally:
@@ -100,7 +104,24 @@ class Scanner:
                 self.special_files = self.progress.special
             self.progress = None
 
-    async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> None:
+    async def _walk(self, batches: Iterator[list[WalkItem]], seen: Seen, unproved: list[RelPath]) -> None:
+        """Walking, looking and judging overlap: one batch is read while the one before is written to the index."""
+        clock = self._ground.clock
+        found: asyncio.Queue[tuple[list[RelPath], Read] | None] = asyncio.Queue(1)
+
+        async def look() -> None:
+            while (some := await found.get()) is not None:
+                await self._look(*some)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(LOOKERS):
+                group.create_task(look())
+            while (batch := await clock.offload(_next_batch, batches)) is not None:
+                await found.put(await self._compare(batch, seen, unproved))
+            for _ in range(LOOKERS):
+                await found.put(None)
+
+    async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> tuple[list[RelPath], Read]:
         ground = self._ground
         assert self.progress is not None
         self.progress.seen += len(batch)
@@ -114,8 +135,7 @@ class Scanner:
                 paths.append(item)
             else:
                 paths.append(item)
-        wanted, read = await ground.clock.offload_index(self._differing, paths, seen)
-        await self._look(wanted, read)
+        return await ground.clock.offload_index(self._differing, paths, seen)
 
     def _differing(self, items: list[WalkItem], seen: Seen) -> tuple[list[RelPath], Read]:
         """Paths whose stamp is not the one recorded, and their records. Runs on the index thread."""
