@@ -36,6 +36,8 @@ class Look:
     """Where it stood before its directory was renamed."""
     noticed: bool = False
     """Somebody was seen to write, rename or delete it."""
+    scan_after: RelPath | None = None
+    """A directory to be scanned when this look is judged."""
     deep: bool = False
     """If a directory stands there, everything below it is to be looked at."""
 
@@ -125,9 +127,13 @@ class Capture:
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
                 self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old, noticed=True)
                 self.look_soon(old, pid=pid, noticed=True)
-            self.scan_wanted.put_nowait(path)
         # Last: a directory that is gone takes all below it along at once, away from where that went.
         self.look_soon(source, pid=pid, noticed=True)
+        if directory and self._ground.excluder.excluded(source, True):
+            self.scan_wanted.put_nowait(path)
+        elif directory:
+            # Not before: the scan would find the new names without their old ones.
+            self._looks[source].scan_after = path
 
     async def hint_rename(self, old: RelPath, new: RelPath) -> None:
         """An application says that it renamed: both names are looked at, side by side."""
@@ -247,6 +253,8 @@ class Capture:
         if judgement.again:
             self._wake.set()  # who looks may be the scanner
         for look in looked:
+            if (directory := looks[look.path].scan_after) is not None:
+                self.scan_wanted.put_nowait(directory)
             match look.seen:
                 case Busy():
                     self._busy(look.path, looks[look.path])
@@ -313,8 +321,9 @@ class Capture:
 
         Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`.
         """
-        await self.scan_wanted.join()
-        await self._judged(below, busy=busy)
+        for _ in range(2):  # a scan finds looks, and a look may want a scan
+            await self.scan_wanted.join()
+            await self._judged(below, busy=busy)
 
     async def settle(self) -> None:
         """Wait until every look is done that can be; for the scanner, which must not wait for itself."""
