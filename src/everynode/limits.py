@@ -72,6 +72,7 @@ RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RET
 RETRY_MAX = 300.0
 
 START_GRACE = 2.0  # how long a started group waits for a peer's hello before it numbers changes
+RECENT_RECORDS_MAX = 4096  # heard and not placed, kept decoded (some 1 KiB each): what apply does not lag behind by
 BACKLOG_MAX = 8192  # records heard and not placed at which a run is told to pause
 SCAN_WAIT = 2.0  # how long a scan lets linked peers keep up with what it finds, per batch
 RUN_STALL = 30.0  # a run from which nothing came for this long is given up, and asked of another peer
