@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from everynode.core.detect import Change, Known, Nothing, Restamp, detect
 from everynode.core.plan import Step, plan
-from everynode.core.vectors import dominates
+from everynode.core.vectors import covers, dominates
 from everynode.core.versions import full_context, make_version, merge
 from everynode.model.entry import Entry, Kind
-from everynode.model.ids import Sequence
+from everynode.model.ids import Dot, Sequence
 from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Sibling, Version
 from tests.unit.core.samples import A, B, C, stamp
@@ -92,7 +92,7 @@ def test_a_change_supersedes_what_was_placed_and_nothing_else(of: Record | None,
     meaning = look(of, seen)
     if not isinstance(meaning, Change):
         return
-    before = {s.dot for s in of.placed.version.siblings} if of is not None and of.placed is not None else set()
+    before = _decided(of, seen)
     heard = [s for s in of.version.siblings if s.dot not in before] if of is not None else []
     dots = {s.dot for s in meaning.version.siblings}
     assert meaning.sibling.dot == (A, NEXT)
@@ -103,6 +103,19 @@ def test_a_change_supersedes_what_was_placed_and_nothing_else(of: Record | None,
     assert [s.dot for s in meaning.placed.version.siblings] == [(A, NEXT)]
     if of is not None:
         assert dominates(full_context(meaning.version), full_context(of.version))
+
+
+def _decided(of: Record | None, seen: Entry | None) -> set[Dot]:
+    """What a user who left `seen` had before him: all that was placed; who only made files in a directory, that."""
+    if of is None or of.placed is None:
+        return set()
+    siblings = of.placed.version.siblings
+    there = of.placed.entry
+    if there is not None and seen is not None and seen.kind == Kind.DIRECTORY and seen.equals(there):
+        # The context of a drawn version may cover more than a real one would.
+        known = full_context(make_version((), of.placed.version.context))
+        siblings = tuple(s for s in siblings if (s.live and s.entry.kind == Kind.DIRECTORY) or covers(known, s.dot))
+    return {sibling.dot for sibling in siblings}
 
 
 @given(st.none() | records(), st.none() | entries)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import apsw
 import pytest
 
 from everynode.errors import IndexDamaged, StoreError
@@ -68,14 +67,14 @@ def test_a_flipped_bit_in_the_file_never_changes_a_record_that_is_read(tmp_path:
             path.with_name(path.name + beside).unlink(missing_ok=True)
         try:
             found = read_all(path)
-        except (StoreError, apsw.Error, TypeError, ValueError):
+        except StoreError:
             noticed += 1
             continue
         assert found.items() <= right.items(), f"byte {position}"
     assert noticed > 80
 
 
-@pytest.mark.parametrize("key", ["life", "state"])
+@pytest.mark.parametrize("key", ["epoch", "life", "state"])
 def test_an_index_that_lacks_what_it_is_about_is_damaged(tmp_path: Path, key: str) -> None:
     path = tmp_path / "index"
     make(path, 1)
