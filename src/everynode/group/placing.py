@@ -17,6 +17,7 @@ from everynode.model.entry import Entry, Kind
 from everynode.model.path import ROOT, RelPath, parent_of, show_path
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import set_directory_times
+from everynode.tree.leaf import without_ctime
 from everynode.tree.observe import observe, observe_vaulted
 from everynode.tree.outcome import (
     Absent,
@@ -271,7 +272,16 @@ def _set_times(
         if own is None or own.job.target.step is Step.NOTHING:
             continue
         if type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
-            own.outcome = msgspec.structs.replace(own.outcome, stamp=outcome.stamp, entry=outcome.entry)
+            own.outcome = _timed(own.outcome, own.outcome.entry, outcome)
+
+
+def _timed(put: Put, placed: Entry, now: Put) -> Put:
+    """What was placed, with its time as it is now. Owner or mode that differ by then are a change yet to be seen."""
+    assert now.stamp is not None and now.entry is not None
+    entry = msgspec.structs.replace(placed, mtime_ns=now.entry.mtime_ns)
+    return msgspec.structs.replace(
+        put, stamp=now.stamp if entry == now.entry else without_ctime(now.stamp), entry=entry
+    )
 
 
 __all__ = ["Done", "GroupHalted", "place_batch"]

@@ -45,6 +45,7 @@ def change_file(
             or after.st_size != before.st_size
             or (not timed and after.st_mtime_ns != before.st_mtime_ns)
             or kernel.stat_at(directory, name).st_ino != before.st_ino
+            or not (denied or has_attributes(after, entry))
         ):
             raise changed("it was changed here while its attributes were set")
     finally:
@@ -71,6 +72,8 @@ def change_directory(kernel: Kernel, directory: int, path: RelPath, entry: Entry
                 raise changed("its owner or mode was changed here")
             denied = set_owner_and_mode(kernel, fd, entry, before)
             before = kernel.stat_fd(fd)
+            if not (denied or has_attributes(before, entry)):
+                raise changed("its owner or mode was changed here while they were set")
         return Put(path, stamp_of(before), entry_of(before, Kind.DIRECTORY, b""), denied=denied)
     finally:
         kernel.close(fd)

@@ -248,8 +248,8 @@ class _Placing:
             stat = self._kernel.stat_at(directory, name)
         except OSError:
             return placed
-        if entry.kind is Kind.DIRECTORY:
-            return stamp_of(stat)
+        if entry.kind is Kind.DIRECTORY:  # its time changes with what is in it
+            return stamp_of(stat) if stat.st_ino == staged.inode and has_attributes(stat, entry) else placed
         return stamp_of(stat) if same_object(placed, stat) and has_attributes(stat, entry) else placed
 
     def _replace_link(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
