@@ -149,10 +149,12 @@ def _directory_time(
 ) -> Change | Restamp:
     """Something in it was made or removed. Nobody decided on what stands beside the directory: that stays.
 
-    A directory that only its descendants keep makes no dot.
+    A directory that only its descendants keep makes no dot; nor does one beside a sibling of this node, which any
+    further dot of this node would supersede.
     """
     directories = [s for s in placed.version.siblings if s.live and s.entry.kind == Kind.DIRECTORY]
-    if not directories:
+    others = [s for s in record.version.siblings if s not in directories]
+    if not directories or any(sibling.origin == origin for sibling in others):
         return Restamp(Placed(placed.version, seen, stamp, placed.shown))
     base = make_version(directories, placed.version.context)
     intended = _intended(placed)
