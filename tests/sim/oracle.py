@@ -16,8 +16,9 @@ was there before (so: what this user replaced), what is there after, and what th
 
 An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
 It is `unsure` when a crash fell between the placing of what it replaced and the record of that: it condemns nothing.
-It is `early` when it came between a power cut and the first look of the daemon, which cannot tell it from damage: it
-condemns nothing, and what it made may be in the vault of that node alone.
+It is `early` when it came between a power cut and the first look of the daemon, which cannot tell it from damage, or
+when a crash fell between its being swapped out and the record of that: it condemns nothing, and what it made may be in
+the vault of that node alone.
 """
 
 from __future__ import annotations
@@ -111,6 +112,9 @@ class Oracle:
                 for act in acts:
                     if act.node == node and act.time >= when and content_of(act.before) == content:
                         act.unsure = True
+            for act in acts if time - when < RECORD_SECONDS else ():
+                if act.node == node and time - RECORD_SECONDS < act.time <= when:
+                    act.early = True  # it may have been swapped out, and nobody left knows of which path
 
     def acknowledged(self, node: NodeId, time: float, path: bytes, content: Content, nodes: frozenset[NodeId]) -> None:
         """A `wait` at `node` for `path`, where `content` stood when it was called, says that `nodes` have it.
@@ -223,7 +227,10 @@ class Oracle:
             return []
         makers = [act for act in acts if act.after == final != act.before]
         replacers = [
-            act for act in acts if act.before == final != act.after and not (act.undone or act.unsure or act.early)
+            act
+            for act in acts
+            if act.before == final != act.after
+            and not (act.undone or act.unsure or act.early or any(_half_placed(act, maker) for maker in makers))
         ]
         if len(makers) == 1 and replacers:
             return [f"resurrection: {final} stands at {path!r} again" + self._story(path)]
@@ -262,6 +269,12 @@ def _made(acts: Iterable[Act], *, against_deletion: bool) -> dict[Content, Act]:
         and (content := content_of(act.after)) is not None
         and (against_deletion or content_of(act.before) != content)
     }
+
+
+def _half_placed(act: Act, maker: Act) -> bool:
+    """Attributes are changed where the file stands: another user may see them before the daemon has noted them."""
+    alone = content_of(maker.before) == content_of(maker.after)
+    return alone and act.node != maker.node and 0 <= act.time - maker.time < 1.0
 
 
 def _covered_by_directory(path: bytes, tree: Tree) -> bool:
