@@ -33,6 +33,8 @@ class Target:
     shown: Dot
     losers: tuple[Sibling, ...]
     """Whose contents must be in the vault."""
+    instead: bool = False
+    """It stands in for the version to be shown, whose content cannot be had now."""
 
 
 def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
@@ -45,9 +47,13 @@ def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
     return Target(record, step, entry, ordered[0].dot, pinned)
 
 
-def fallbacks(record: Record, policy: ConflictPolicy, derived: bool) -> list[Sibling]:
-    """Further live siblings in winner order, for when the winner's content cannot be had."""
-    return [sibling for sibling in ranking(record.version, policy, derived)[1:] if sibling.live]
+def instead_of(target: Target, policy: ConflictPolicy) -> list[Target]:
+    """Other live files of the record in winner order, for a path that shows nothing as long as the winner is missing."""
+    record = target.record
+    if target.entry is None or (record.placed is not None and record.placed.entry is not None):
+        return []
+    others = [s for s in ranking(record.version, policy) if s.live and s.entry.kind == Kind.FILE]
+    return [Target(record, Step.CONTENT, s.entry, s.dot, (), True) for s in others if s.dot != target.shown]
 
 
 def _step(entry: Entry | None, placed: Placed | None, version: Version) -> Step:

@@ -161,7 +161,9 @@ class Applier:
         """Place what can be placed of a choice; False: something of it is still to be done and no problem."""
         ground = self._ground
         jobs, waiting = self._gatherer.gather(choice)
-        pending = [target for target in waiting if not self._in_vain(target)]
+        in_vain = [target for target in waiting if self._in_vain(target)]
+        pending = len(waiting) - len(in_vain)
+        jobs += [job for target in in_vain if (job := self._gatherer.instead(target, choice)) is not None]
         await self._give_up_lost(waiting)
         jobs, held = self._hold_orphans(jobs, choice)
         claimed = {path for job in jobs for path in _paths_of(job)}

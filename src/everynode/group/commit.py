@@ -66,8 +66,12 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
         stamp = before.stamp if before is not None else None
     else:
         entry, stamp = put.entry, put.stamp
-    placed = Placed(target.record.version, entry, stamp, target.shown)
-    if not index.set_placed(Record(path, target.record.version, placed), target.record):
+    version = target.record.version
+    if target.instead:
+        # Nobody here has seen the version to be shown: a change on top of this one must not supersede it.
+        version = make_version([s for s in version.siblings if s.dot == target.shown], {})
+    placed = Placed(version, entry, stamp, target.shown)
+    if not index.set_placed(Record(path, target.record.version, placed, target.instead), target.record):
         # More was heard meanwhile: what was placed is true, and there is work again.
         now = index.get(path)
         if now is None:
@@ -86,7 +90,8 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
             result.written.append(put.vaulted)
     if target.entry is None or (before is not None and before.entry is None):
         index.recheck_ancestors(path)
-    result.placed.append(path)
+    if not target.instead:
+        result.placed.append(path)
     if put.denied:
         result.denied.append((path, put.denied))
     if target.step is not Step.NOTHING:

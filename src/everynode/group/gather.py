@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from everynode.core.plan import Step, Target
+from everynode.core.plan import Step, Target, instead_of
 from everynode.group.choose import Choice
 from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
@@ -60,6 +60,16 @@ class Gatherer:
             else:
                 waiting.append(target)
         return jobs, waiting
+
+    def instead(self, target: Target, choice: Choice) -> Job | None:
+        """What can be shown while the version to be shown cannot be had."""
+        for other in instead_of(target, self._ground.setup.policy.conflict):
+            assert other.entry is not None
+            content = b"" if not other.entry.size else self._ground.inline.get(Digest(other.entry.digest))
+            source = content if content is not None else choice.kept.get(Digest(other.entry.digest))
+            if source is not None:
+                return Job(other, source)
+        return None
 
     def _movable(self, choice: Choice) -> dict[Digest, Record]:
         """Files that this very batch removes: a rename, seen from here."""
