@@ -98,8 +98,8 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
         if any(s.origin == own and s.sequence > own_highest for s in wire.version.siblings) or (
             wire.version.context.get(own, 0) > own_highest
         ):
+            # Held all the same: the batch or run that it came with may be claimed, and then it never comes again.
             heard.foreign_own = True
-            continue  # it comes again with the run that the new epoch begins with
         index.put(Record(wire.path, merged, old.placed if old is not None else None, unplaced=True), old)
         heard.changed += 1
         heard.last = wire

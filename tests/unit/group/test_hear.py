@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from everynode.group.hear import Heard, hear_all
+from everynode.group import hear as module
+from everynode.group.commit import adopt
+from everynode.group.hear import Heard, allow_changes, hear_all
 from everynode.index.store import Index
 from everynode.model.ids import Sequence
 from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
+from everynode.model.path import RelPath
 from everynode.model.record import Vector
 from tests.unit.core.samples import NODE_B, NODE_C, A, B, C, dead, directory, file, live, placed, record, version
 from tests.unit.group.fakes import GROUP, batch, get, new_index, paths, put, wire
@@ -38,15 +41,15 @@ def test_a_batch_without_a_gap_is_heard_and_claimed(index: Index) -> None:
 
 
 def test_a_batch_after_a_gap_is_heard_and_not_claimed(index: Index) -> None:
-    heard = hear_all(index, [(NODE_C, batch(4, 5))])
-    assert (heard.changed, heard.claimed, heard.gaps) == (1, False, {NODE_C})
+    heard = hear(index, batch(4, 5))
+    assert (heard.changed, heard.claimed, heard.gaps) == (1, False, {NODE_B})
     assert index.knowledge == {}
     assert get(index, b"f5").unplaced
 
 
 def test_a_gap_does_not_keep_others_from_being_claimed(index: Index) -> None:
     other = Batch(GROUP, C, Sequence(0), Sequence(1), (wire(b"c", version(live(C, 1))),))
-    heard = hear(index, batch(4, 5), other)
+    heard = hear_all(index, [(NODE_B, batch(4, 5)), (NODE_C, other)])
     assert index.knowledge == {C: 1}
     assert heard.gaps == {NODE_B}
 
@@ -147,4 +150,121 @@ def test_own_changes_that_come_back_are_no_surprise(index: Index) -> None:
     heard = hear(index, part(wire(b"a", own), wire(b"gone", version(live(A, 2)))), batch(0, 1))
     assert not heard.foreign_own
     assert index.origin == A
+    assert index.state.may_change
+
+
+OWN_TOO_HIGH = {
+    "a change": version(live(A, 4)),
+    "a change beside another": version(live(A, 4), live(B, 1, file(b"b"))),
+    "a change that superseded some": version(live(B, 1), A=9),
+}
+
+
+def heard_ours(index: Index) -> None:
+    """Three changes of this node are in its index."""
+    with index.transaction():
+        index.claim_one(A, Sequence(3))
+
+
+@pytest.mark.parametrize("case", OWN_TOO_HIGH)
+@pytest.mark.parametrize("known_path", [True, False])
+def test_whatever_speaks_of_changes_of_ours_that_we_never_made_begins_a_new_epoch(
+    index: Index, case: str, known_path: bool
+) -> None:
+    heard_ours(index)
+    if known_path:
+        put(index, record(version(live(C, 1, file(b"c"))), path=b"a"))
+    heard = hear(index, part(wire(b"a", OWN_TOO_HIGH[case])))
+    assert heard.foreign_own
+    assert index.origin != A
+    assert not index.state.may_change
+    assert {s.dot for s in OWN_TOO_HIGH[case].siblings} <= {s.dot for s in get(index, b"a").version.siblings}
+
+
+@pytest.mark.parametrize("case", OWN_TOO_HIGH)
+def test_what_began_a_new_epoch_can_be_changed_in_it(index: Index, case: str) -> None:
+    """In the old one a change of ours would have had a sequence that was superseded already."""
+    heard_ours(index)
+    hear(index, part(wire(b"a", OWN_TOO_HIGH[case])))
+    hear(index, end({A: Sequence(9), B: Sequence(1)}))
+    with index.transaction():
+        allow_changes(index, [{A: Sequence(9)}])
+        announced = adopt(index, RelPath(b"a"), file(b"mine"), get(index, b"a").version)
+    assert announced.record.version.siblings == (live(index.origin, 1, file(b"mine")),)
+
+
+@pytest.mark.parametrize("live_batch", [True, False])
+def test_what_began_a_new_epoch_is_not_lost_when_its_batch_or_run_is_claimed(index: Index, live_batch: bool) -> None:
+    """What is known and not held is dead: it would never be sent again."""
+    heard_ours(index)
+    told = wire(b"a", version(live(B, 1), A=9))
+    if live_batch:
+        hear(index, batch(0, 1, told))
+    else:
+        hear(index, part(told))
+        hear(index, end({A: Sequence(9), B: Sequence(1)}))
+    assert index.knowledge[B] == 1
+    assert get(index, b"a").version == told.version
+
+
+# Peers that lie.
+
+
+def test_a_live_batch_is_believed_only_from_its_own_author(index: Index) -> None:
+    of_c = Batch(GROUP, C, Sequence(0), Sequence(1), (wire(b"c", version(live(C, 1))),))
+    heard = hear(index, of_c, batch(0, 1))
+    assert [peer for peer, _ in heard.lies] == [NODE_B]
+    assert index.get(RelPath(b"c")) is None
+    assert (index.knowledge, heard.gaps) == ({B: 1}, set())
+
+
+def test_a_batch_of_our_own_changes_claims_nothing(index: Index) -> None:
+    forged = Batch(GROUP, A, Sequence(0), Sequence(9), (wire(b"a", version(live(A, 9))),))
+    heard = hear(index, forged)
+    assert [peer for peer, _ in heard.lies] == [NODE_B]
+    assert (index.knowledge, index.origin, index.since(0, 9)) == ({}, A, [])
+
+
+def test_the_end_of_a_run_that_claims_changes_which_we_never_made_is_not_believed(index: Index) -> None:
+    heard_ours(index)
+    heard = hear(index, end({A: Sequence(4), B: Sequence(7)}))
+    assert [peer for peer, _ in heard.lies] == [NODE_B]
+    assert (index.knowledge, heard.claimed, heard.ended) == ({A: 3}, False, {1})
+    assert index.state.cursors == {}
+    assert index.next_sequence() == 4
+    heard = hear(index, end({A: Sequence(3), B: Sequence(7)}))
+    assert (index.knowledge, heard.lies) == ({A: 3, B: 7}, [])
+
+
+def test_the_end_of_a_run_that_names_too_many_origins_is_not_believed(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ORIGINS_MAX", 2)
+    hear(index, end({B: Sequence(1)}))
+    heard = hear(index, end({C: Sequence(1), A: Sequence(0)}))
+    assert [peer for peer, _ in heard.lies] == [NODE_B]
+    assert index.knowledge == {B: 1}
+    assert hear(index, end({C: Sequence(1), B: Sequence(2)})).lies == []
+    assert index.knowledge == {B: 2, C: 1}
+
+
+# New epochs.
+
+
+def test_a_new_epoch_counts_nothing_of_the_old_one(index: Index) -> None:
+    """What was synced of the old numbers says nothing of the new ones."""
+    heard_ours(index)
+    with index.transaction():
+        index.change_state().synced = 3
+        index.change_state().suspect_above = 1
+    hear(index, part(wire(b"a", version(live(A, 4)))))
+    assert (index.state.synced, index.state.suspect_above, index.next_sequence()) == (0, -1, 1)
+
+
+def test_a_new_epoch_makes_no_change_before_it_knows_what_some_settled_member_knew(index: Index) -> None:
+    with index.transaction():
+        index.begin_new_epoch()
+    hear_all(index, [(NODE_B, batch(0, 2))], sufficient=[{B: Sequence(3)}])
+    assert not index.state.may_change
+    hear_all(index, [(NODE_B, batch(2, 3))], sufficient=[{B: Sequence(3)}, {C: Sequence(1)}])
     assert index.state.may_change
