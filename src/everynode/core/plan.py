@@ -48,7 +48,7 @@ def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
 
 
 def instead_of(target: Target, policy: ConflictPolicy) -> list[Target]:
-    """Other live files of the record in winner order, for a path that shows nothing as long as the winner is missing."""
+    """Other live files of the record in winner order, for a path that shows nothing while the winner is missing."""
     record = target.record
     if target.entry is None or (record.placed is not None and record.placed.entry is not None):
         return []

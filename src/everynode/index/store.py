@@ -318,7 +318,8 @@ def _is_live_directory(record: Record) -> bool:
 
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:
     arrival, path, body, flags, found = row
-    return read_row(path, body, flags, found, arrival, bool(flags & UNPLACED))
+    # What is no number is damage, which `read_row` tells.
+    return read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
 
 
 def _flags(record: Record, excluded: bool) -> int:
