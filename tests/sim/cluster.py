@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from unittest.mock import patch
 
-from everynode.group import keeper
+from everynode.group import announce, keeper, serve
 from everynode.group.life import Group
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from everynode.model.path import RelPath
@@ -46,6 +47,8 @@ class Plan:
     tick_ns: int = 0
     forget_seconds: float = 60.0
     """How often deletions that everybody knows are forgotten."""
+    batch_records: int = 1024
+    """How many records a batch or a part of a run holds at most."""
     weights: Weights = field(default_factory=Weights)
 
     @staticmethod
@@ -72,6 +75,7 @@ class Plan:
             ),
             tick_ns=rng.choice((0, 0, 0, 4_000_000)),
             forget_seconds=rng.choice((60.0, 5.0, 0.5)),
+            batch_records=rng.choice((1024, 4, 1)),
         )
 
 
@@ -296,5 +300,16 @@ def run_seed(seed: int, make: Make = Group, plan: Plan | None = None) -> Outcome
         crashes = sum(node.crashes for node in cluster.nodes) - len(cluster.nodes)
         return Outcome(seed, loop.trace, violations, cluster.workload.acts, crashes, cluster.network.messages, seconds)
 
-    with patch.object(keeper, "FORGET_INTERVAL", chosen.forget_seconds):
+    with limits_of(chosen):
         return simulate(seed, scenario)
+
+
+@contextmanager
+def limits_of(plan: Plan) -> Iterator[None]:
+    """Bounds that small trees in short lives would never reach."""
+    with (
+        patch.object(keeper, "FORGET_INTERVAL", plan.forget_seconds),
+        patch.object(serve, "BATCH_RECORDS", plan.batch_records),
+        patch.object(announce, "BATCH_RECORDS", plan.batch_records),
+    ):
+        yield
