@@ -10,7 +10,7 @@ export PYTHON VENV PREFIX BINDIR
 bin := $(VENV)/bin
 stamp := $(VENV)/set-up
 
-.PHONY: help setup demo test fast sim bench lint format install clean
+.PHONY: help setup demo test fast sim mutants bench lint format install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -28,6 +28,9 @@ fast: setup ## style, unit and property tests: seconds
 
 sim: setup ## a simulated cluster, SEEDS=n different lives of it
 	@$(bin)/python -m tests.sim --seeds $(SEEDS)
+
+mutants: setup ## plant each fault of tests/mutants in a copy of the source and see the tests catch it
+	@$(bin)/python -m tests.mutants
 
 bench: setup ## side by side with rsync, lsyncd, unison, csync2, syncthing (QUICK=1: rsync only, small)
 	@scripts/packages bench

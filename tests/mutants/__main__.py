@@ -10,7 +10,7 @@ import sys
 import time
 
 from tests.mutants.faults import MUTANTS
-from tests.mutants.hunt import Found, hunt
+from tests.mutants.hunt import Found, Hunt
 
 
 def main() -> int:
@@ -21,8 +21,9 @@ def main() -> int:
     chosen = [m for m in MUTANTS if not options.names or any(name in m.name for name in options.names)]
     began = time.monotonic()
     survived: list[str] = []
+    hunter = Hunt()
     for mutant in chosen:
-        found = hunt(mutant, mutant.seeds if options.seeds is None else options.seeds)
+        found = hunter.hunt(mutant, mutant.seeds if options.seeds is None else options.seeds)
         print(f"{'caught' if found.caught else 'SURVIVED'}: {mutant.name}\n{_by(found)}", flush=True)
         if not found.caught:
             survived.append(mutant.name)

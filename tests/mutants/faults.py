@@ -151,8 +151,8 @@ CUT_IS_A_USER = Mutant(
     (
         Edit(
             "group/judge.py",
-            "    if suspect_above is None or record is None or record.placed is None:\n",
-            "    if suspect_above is not None or record is None or record.placed is None:\n",
+            "    return found or (origin == index.origin and sequence > suspect_above)\n",
+            "    return False\n",
         ),
     ),
     ("tests/unit/group/test_judge.py", "tests/sim/test_rules.py"),

@@ -248,6 +248,10 @@ class FakeKernel:
         self._before("has_writer", b"")
         return self._file(fd).inode.writers > 0
 
+    def has_xattrs(self, fd: int) -> bool:
+        self._file(fd)
+        return False
+
     def space(self, fd: int) -> Space:
         self._before("space", b"")
         self._file(fd)
