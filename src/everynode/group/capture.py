@@ -59,7 +59,6 @@ class Capture:
         """Directories whose whole content must be looked at."""
         self.vault_notices: asyncio.Queue[bytes] = asyncio.Queue()
         """Names in the vault that somebody wrote to."""
-        self.hard_links = 0
 
     # What wants looking at.
 
@@ -260,10 +259,9 @@ class Capture:
                     self._busy(look.path, looks[look.path])
                 case Unlookable(trouble, detail):
                     self._unlookable(look.path, looks[look.path], trouble, detail)
-                case Present(links=links, entry=entry):
+                case Present(entry=entry):
                     if looks[look.path].deep and entry.kind == Kind.DIRECTORY:
                         self.scan_wanted.put_nowait(look.path)
-                    self.hard_links += links > 1 and entry.kind == Kind.FILE
                     ground.problems.looked(look.path)
                 case _:
                     ground.problems.looked(look.path)

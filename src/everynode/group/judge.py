@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 
@@ -15,7 +15,7 @@ from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Digest
 from everynode.model.message import WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
-from everynode.model.record import Placed, Record, Version
+from everynode.model.record import HARD_LINKS, XATTRS, Placed, Record, Version
 from everynode.report.audit import Happening
 from everynode.tree.outcome import Absent, Observation, Present, Unchanged
 
@@ -102,6 +102,8 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             return
         record = index.get(look.path)
     meaning = detect(record, entry, stamp, index.origin, index.next_sequence(), donor)
+    if type(seen) is Present and not isinstance(meaning, Nothing):
+        meaning = _with_not_carried(meaning, seen)
     match meaning:
         case Nothing():
             return
@@ -114,6 +116,13 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             _settle(index, record, placed, out)
         case Change():
             _change_unless_lost(index, look.path, record, meaning, content, suspect_above, out)
+
+
+def _with_not_carried(meaning: Restamp | Known | Change, seen: Present) -> Restamp | Known | Change:
+    flags = (HARD_LINKS if seen.links > 1 and seen.entry.kind == Kind.FILE else 0) | (XATTRS if seen.xattrs else 0)
+    if not flags:
+        return meaning
+    return replace(meaning, placed=msgspec.structs.replace(meaning.placed, not_carried=flags))
 
 
 def _is_directory(record: Record | None) -> bool:

@@ -21,6 +21,7 @@ class _PlacedRow(msgspec.Struct, array_like=True, gc=False):
     entry: Entry | None
     stamp: Stamp | None
     shown: Dot | None
+    not_carried: int = 0
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):
@@ -50,6 +51,7 @@ def encode_body(record: Record) -> bytes:
             entry,
             placed.stamp,
             None if implied else placed.shown,
+            placed.not_carried,
         )
     return _encode(_Body(version.siblings, version.context or None, row))
 
@@ -63,7 +65,13 @@ def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: 
         entry = row.placed.entry
         if entry is None and not row.placed.absent:
             entry = first.entry
-        placed = Placed(row.placed.version or version, entry, row.placed.stamp, row.placed.shown or first.dot)
+        placed = Placed(
+            row.placed.version or version,
+            entry,
+            row.placed.stamp,
+            row.placed.shown or first.dot,
+            row.placed.not_carried,
+        )
     return Record(path, version, placed, unplaced, arrival, seal)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from everynode.model.entry import Kind
-from everynode.model.record import Record, Vector
+from everynode.model.record import HARD_LINKS, XATTRS, Placed, Record, Vector
 
 
 class Counters(msgspec.Struct):
@@ -17,6 +17,10 @@ class Counters(msgspec.Struct):
     unplaced: int = 0
     conflicts: int = 0
     tombstones: int = 0
+    hard_links: int = 0
+    """Files that have other names."""
+    xattrs: int = 0
+    """Files and directories with extended attributes or ACLs."""
 
 
 class State(msgspec.Struct):
@@ -46,6 +50,7 @@ class State(msgspec.Struct):
 def count(counters: Counters, record: Record, flags: int, by: int) -> None:
     """Add (`by` = 1) or take out (-1) a record. What is shown counts, a loser does not."""
     counters.records += by
+    count_not_carried(counters, record.placed, by)
     counters.unplaced += by * (flags & 1)
     counters.conflicts += by * (1 if flags & 4 else 0)
     if flags & 2:
@@ -63,3 +68,9 @@ def count(counters: Counters, record: Record, flags: int, by: int) -> None:
                 counters.symlinks += by
     else:
         counters.tombstones += by
+
+
+def count_not_carried(counters: Counters, placed: Placed | None, by: int) -> None:
+    if placed is not None and placed.not_carried:
+        counters.hard_links += by * bool(placed.not_carried & HARD_LINKS)
+        counters.xattrs += by * bool(placed.not_carried & XATTRS)

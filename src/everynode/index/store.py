@@ -15,7 +15,7 @@ from everynode.errors import IndexDamaged, StoreError
 from everynode.index.recent import Recent
 from everynode.index.rows import checksum, encode_body, read_row
 from everynode.index.schema import connect
-from everynode.index.state import State, count
+from everynode.index.state import State, count, count_not_carried
 from everynode.index.vault_catalogue import VaultCatalogue
 from everynode.model.entry import Kind
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
@@ -233,6 +233,10 @@ class Index:
             return False
         if self._recent:
             self._recent.settled(Record(record.path, record.version, record.placed, record.unplaced, old.arrival, seal))
+        if _not_carried(record) != _not_carried(old):
+            count_not_carried(self.state.counters, old.placed, -1)
+            count_not_carried(self.state.counters, record.placed, 1)
+            self._dirty = True
         if flags & UNPLACED != old.unplaced:
             self.state.counters.unplaced += 1 if flags & UNPLACED else -1
             self._dirty = True
@@ -287,17 +291,18 @@ class Index:
     def _list(self, where: str, bindings: Iterable[object]) -> list[Record]:
         try:
             return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
 
     def _one(self, sql: str, bindings: tuple[object, ...]) -> tuple[Any, ...] | None:
         try:
             return self._connection.execute(sql, bindings).fetchone()
-        except apsw.Error as error:
+        except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
 
-    def _unreadable(self, error: apsw.Error) -> StoreError:
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    def _unreadable(self, error: apsw.Error | UnicodeDecodeError) -> StoreError:
+        # No column that is read holds text but by damage.
+        if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
             return IndexDamaged(f"index {self.path} is damaged: {error}")
         return StoreError(f"index {self.path} cannot be read: {error}; check the disk")
 
@@ -310,6 +315,10 @@ class Index:
             if record is not None and not record.unplaced and not _is_live_directory(record):
                 self.rechecked.add(path)
                 self.set_placed(msgspec.structs.replace(record, unplaced=True), record)
+
+
+def _not_carried(record: Record) -> int:
+    return record.placed.not_carried if record.placed is not None else 0
 
 
 def _is_live_directory(record: Record) -> bool:

@@ -221,6 +221,14 @@ class LinuxKernel:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
         return False
 
+    def has_xattrs(self, fd: int) -> bool:
+        try:
+            names = os.listxattr(fd)
+        except OSError:
+            return False
+        # The label of a security module is the machine's own.
+        return bool(names) and names != ["security.selinux"]
+
     def space(self, fd: int) -> SpaceNow:
         now = os.fstatvfs(fd)
         return SpaceNow(

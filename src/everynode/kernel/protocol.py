@@ -111,4 +111,7 @@ class Kernel(Protocol):
         Probed by F_SETLEASE F_RDLCK, given back at once.
         """
 
+    def has_xattrs(self, fd: int) -> bool:
+        """Whether the object has extended attributes that somebody gave it, ACLs included; False where none can be."""
+
     def space(self, fd: int) -> Space: ...

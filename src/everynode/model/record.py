@@ -49,6 +49,12 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
     stamp: Stamp | None
     shown: Dot
     """The sibling that was shown."""
+    not_carried: int = 0
+    """What it has that is not replicated yet: HARD_LINKS, XATTRS."""
+
+
+HARD_LINKS = 1
+XATTRS = 2
 
 
 class Record(msgspec.Struct, frozen=True):

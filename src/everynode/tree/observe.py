@@ -103,8 +103,8 @@ class _Look:
             case Kind.SYMLINK:
                 return self._symlink(directory, name, stat)
             case Kind.DIRECTORY:
-                self._refuse_mount(directory, name)
-                return Present(entry_of(stat, Kind.DIRECTORY, b""), self._stamp(stat))
+                xattrs = self._enter(directory, name)
+                return Present(entry_of(stat, Kind.DIRECTORY, b""), self._stamp(stat), xattrs=xattrs)
             case None:
                 return Unlookable(
                     Trouble.UNSUPPORTED, f"{show_path(path)} is a socket, FIFO or device; these are not replicated"
@@ -138,6 +138,7 @@ class _Look:
             if kernel.has_writer(fd):
                 return Busy(size, time_of(stat))
             after = kernel.stat_fd(fd)
+            xattrs = kernel.has_xattrs(fd)
         finally:
             kernel.close(fd)
         # A rename moves the ctime too: an equal one proves that this file had this name while it was read.
@@ -149,9 +150,11 @@ class _Look:
             or after.st_dev != self._device
         ):
             return None
-        return self._present(after, digest, content, blocks)
+        return self._present(after, digest, content, blocks, xattrs)
 
-    def _present(self, stat: Stat, digest: Digest, content: bytes | None, blocks: bytes | None) -> Present:
+    def _present(
+        self, stat: Stat, digest: Digest, content: bytes | None, blocks: bytes | None, xattrs: bool
+    ) -> Present:
         if not self._contents or stat.st_size > INLINE_BYTES_MAX:
             content = None
         if blocks is not None:
@@ -160,7 +163,7 @@ class _Look:
             else:
                 self._lists_left -= len(blocks)
         entry = entry_of(stat, Kind.FILE, digest)
-        return Present(entry, self._stamp(stat), content, stat.st_nlink, blocks)
+        return Present(entry, self._stamp(stat), content, stat.st_nlink, xattrs, blocks)
 
     def _symlink(self, directory: int, name: bytes, stat: Stat) -> Observation | None:
         try:
@@ -174,13 +177,21 @@ class _Look:
             return None
         return Present(entry_of(stat, Kind.SYMLINK, target), self._stamp(stat))
 
-    def _refuse_mount(self, directory: int, name: bytes) -> None:
-        """A bind mount of the same filesystem shows only when it is entered."""
+    def _enter(self, directory: int, name: bytes) -> bool:
+        """Whether a directory has extended attributes.
+
+        Entered also because a bind mount of the same filesystem shows only then. Raises OSError for that.
+        """
         try:
-            self._kernel.close(self._kernel.open_beneath(directory, name, OPEN_DIRECTORY))
+            fd = self._kernel.open_beneath(directory, name, OPEN_DIRECTORY)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise
+            return False
+        try:
+            return self._kernel.has_xattrs(fd)
+        finally:
+            self._kernel.close(fd)
 
     def _stamp(self, stat: Stat) -> Stamp:
         stamp = stamp_of(stat)

@@ -24,6 +24,8 @@ class Present(msgspec.Struct, frozen=True, gc=False):
     """The bytes of a file up to limits.INLINE_BYTES_MAX, read anyway."""
     links: int = 1
     """Names of a file's inode; more than one: a hard-link group, whose members are replicated as files of their own."""
+    xattrs: bool = False
+    """It has extended attributes or ACLs, which are not replicated yet."""
     blocks: bytes | None = None
     """The block list of a file above limits.BLOCK_BYTES, computed anyway; only the first few of a batch have it."""
 
