@@ -36,7 +36,6 @@ class Seen:
 class Progress:
     seen: int = 0
     expected: int = 0
-    special: int = 0
 
 
 LOOKERS = 2
@@ -51,7 +50,6 @@ class Scanner:
         self._capture = capture
         self._announcer = announcer
         self.progress: Progress | None = None
-        self.special_files = 0
 
     async def run(self) -> None:
         """The first scan, then whatever is asked for."""
@@ -100,8 +98,6 @@ class Scanner:
             await self._find_missing(start, began_at, seen, unproved)
             ground.problems.listed(start, set(unproved))
         finally:
-            if start == ROOT:
-                self.special_files = self.progress.special
             self.progress = None
 
     async def _walk(self, batches: Iterator[list[WalkItem]], seen: Seen, unproved: list[RelPath]) -> None:
@@ -130,9 +126,6 @@ class Scanner:
             if item.trouble is not None:
                 unproved.append(item.path)
                 ground.problems.listing(item.path, item.trouble.trouble, item.trouble.detail)
-            elif item.kind is None:
-                self.progress.special += 1
-                paths.append(item)
             else:
                 paths.append(item)
         return await ground.clock.offload_index(self._differing, paths, seen)

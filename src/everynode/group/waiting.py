@@ -138,7 +138,7 @@ class Waiter:
             problems_total=len(all_problems),
             problems_blocking=blocking,
             conflicts=counters.conflicts,
-            not_carried=NotCarried(counters.hard_links, counters.xattrs, self._scanner.special_files),
+            not_carried=NotCarried(counters.hard_links, counters.xattrs, ground.problems.unsupported()),
             last_change=self._last_change(),
             vault_bytes=self._keeper.vault_bytes,
             vault_files=self._keeper.vault_files,

@@ -12,7 +12,7 @@ from everynode.index.schema import set_aside
 from everynode.index.store import Index
 from everynode.model.ids import Sequence
 from everynode.model.path import RelPath
-from tests.unit.core.samples import NODE_A, A, file, live, record, version
+from tests.unit.core.samples import NODE_A, A, B, file, live, placed, record, version
 
 
 def make(path: Path, records: int = 300) -> None:
@@ -85,13 +85,77 @@ def test_an_index_that_lacks_what_it_is_about_is_damaged(tmp_path: Path, key: st
         read_all(path)
 
 
+def test_each_flipped_bit_of_what_an_index_is_about_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    make(path, 1)
+    index = Index(str(path), NODE_A, random.Random(1).randbytes)
+    with index.transaction():
+        index.claim({B: Sequence(300)})
+    for key in ("epoch", "life", "state"):
+        (value,) = index._connection.execute("SELECT value FROM meta WHERE key=?", (key,)).fetchall()[0]
+        for bit in range(len(value) * 8):
+            flipped = bytearray(value)
+            flipped[bit // 8] ^= 1 << bit % 8
+            index._connection.execute("UPDATE meta SET value=? WHERE key=?", (bytes(flipped), key))
+            with pytest.raises(IndexDamaged, match=key):
+                index._required(key)
+        index._connection.execute("UPDATE meta SET value=? WHERE key=?", (value, key))
+    index.close()
+    assert len(read_all(path)) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE record SET flags=x'00'",
+        "UPDATE record SET flags='text'",
+        "UPDATE record SET body=7",
+        "UPDATE record SET body=CAST(x'93ff' AS TEXT)",
+        "UPDATE record SET path=CAST(path AS TEXT)",
+        "UPDATE record SET checksum=x'00'",
+        "UPDATE record SET flags=flags | 1",
+    ],
+)
+def test_a_row_with_columns_of_other_types_or_values_is_damage(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "index"
+    make(path, 3)
+    index = Index(str(path), NODE_A, random.Random(1).randbytes)
+    with index.transaction():
+        of = version(live(A, 9))
+        index.put(record(of, placed(of), path=b"placed"), None)
+    index._connection.execute(damage)
+    index.close()
+    with pytest.raises(IndexDamaged):
+        read_all(path)
+
+
+def test_what_is_lost_behind_the_first_pages_is_noticed_when_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    make(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + bytes(len(whole) - 8192))
+    with pytest.raises(IndexDamaged):
+        read_all(path)
+
+
+def test_records_without_an_epoch_are_no_new_index(tmp_path: Path) -> None:
+    """A fresh epoch over old records would number changes that peers take for known."""
+    path = tmp_path / "index"
+    make(path, 3)
+    index = Index(str(path), NODE_A, random.Random(1).randbytes)
+    index._connection.execute("DELETE FROM meta")
+    index.close()
+    with pytest.raises(IndexDamaged, match="epoch"):
+        read_all(path)
+
+
 def test_a_state_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "index"
     make(path, 1)
     index = Index(str(path), NODE_A, random.Random(1).randbytes)
-    index._connection.execute("UPDATE meta SET value=x'c1' WHERE key='state'")
+    index._set_meta("state", b"\xc1")
     index.close()
-    with pytest.raises(IndexDamaged, match="state"):
+    with pytest.raises(IndexDamaged, match="state cannot be read"):
         read_all(path)
 
 

@@ -389,3 +389,79 @@ def test_the_catalogue_of_the_vault_finds_by_name_path_and_content(index: Index)
         index.vault.drop(b"1")
     assert [k.name for k in index.vault.all()] == [b"2", b"3"]
     assert new.entry.kind is Kind.FILE
+
+
+# On disk.
+
+
+def test_an_index_is_written_ahead_and_synced(tmp_path: Path) -> None:
+    """A transaction costs one sync, not three; and is on the disk when it returns."""
+    path = tmp_path / "index"
+    index = Index(str(path), NODE_A, random.Random(1).randbytes)
+    put(index, record(ONE, path=b"a"))
+    settings = {
+        name: index._connection.execute(f"PRAGMA {name}").get
+        for name in ("journal_mode", "synchronous", "locking_mode", "temp_store", "wal_autocheckpoint", "cache_size")
+    }
+    assert settings == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "locking_mode": "exclusive",
+        "temp_store": 2,
+        "wal_autocheckpoint": 4000,
+        "cache_size": -32768,
+    }
+    assert (tmp_path / "index-wal").stat().st_size > 0
+    index.close()
+
+
+def test_what_was_committed_is_there_after_a_kill(tmp_path: Path) -> None:
+    """The files as they are on the disk while the index is open, copied away: no close wrote anything more."""
+    path = tmp_path / "index"
+    index = Index(str(path), NODE_A, random.Random(1).randbytes)
+    put(index, record(ONE, path=b"a"))
+    left = tmp_path / "left"
+    left.mkdir()
+    for name in ("index", "index-wal"):
+        (left / name).write_bytes((tmp_path / name).read_bytes())
+    again = Index(str(left / "index"), NODE_A, random.Random(2).randbytes)
+    assert not again.fresh
+    assert again.origin == index.origin
+    assert paths(again.since(0, 9)) == [b"a"]
+    again.close()
+    index.close()
+
+
+def test_work_is_the_same_from_memory_as_from_the_disk(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens to records, what was heard last is as the rows say."""
+    monkeypatch.setattr("everynode.index.recent.RECENT_RECORDS_MAX", 7)
+    draw = random.Random(3)
+
+    def step() -> None:
+        path = RelPath(b"%d" % draw.randrange(12))
+        old = index.get(path)
+        match draw.choice(("new", "heard", "heard", "placed", "placed", "work", "forget")):
+            case "new":
+                index.put_new(record(ONE, path=path))
+            case "heard":
+                of = draw.choice((ONE, GONE))
+                index.put(record(of, placed(of) if draw.random() < 0.2 else None, path=path), old)
+            case "placed" if old is not None:
+                index.set_placed(msgspec.structs.replace(old, placed=placed(old.version), unplaced=False), old)
+            case "work" if old is not None:
+                index.set_placed(msgspec.structs.replace(old, unplaced=True), old)
+            case "forget" if old is not None:
+                index.forget(old)
+
+    for _ in range(1500):
+        try:
+            with index.transaction():
+                for _ in range(draw.randrange(4)):
+                    step()
+                if draw.random() < 0.1:
+                    raise ZeroDivisionError
+        except ZeroDivisionError:
+            pass
+        after, limit = draw.choice((0, draw.randrange(index.state.arrival + 1))), draw.choice((3, 99))
+        rows = index._list("WHERE flags & 1 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+        assert index.unplaced(after, limit) == rows
