@@ -5,6 +5,7 @@ from __future__ import annotations
 import apsw
 import msgspec
 
+from everynode.errors import IndexDamaged, StoreError
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest
 from everynode.model.path import RelPath
@@ -58,8 +59,11 @@ class VaultCatalogue:
         return len(sizes), sum(sizes)
 
     def _list(self, where: str, bindings: tuple[object, ...]) -> list[Kept]:
-        rows = self._connection.execute(
-            "SELECT name, path, entry, kept_ns, why FROM vault " + where,
-            bindings,
-        )
-        return [Kept(name, RelPath(path), _decode(entry), kept_ns, why) for name, path, entry, kept_ns, why in rows]
+        sql = "SELECT name, path, entry, kept_ns, why FROM vault " + where
+        try:
+            rows = self._connection.execute(sql, bindings)
+            return [Kept(name, RelPath(path), _decode(entry), kept_ns, why) for name, path, entry, kept_ns, why in rows]
+        except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, TypeError, UnicodeDecodeError) as error:
+            raise IndexDamaged(f"the vault's catalogue in the index is damaged: {error}") from error
+        except apsw.Error as error:
+            raise StoreError(f"the vault's catalogue cannot be read: {error}; check the disk") from error

@@ -10,6 +10,7 @@ import pytest
 from everynode.errors import IndexDamaged, StoreError
 from everynode.index.schema import set_aside
 from everynode.index.store import Index
+from everynode.index.vault_catalogue import Kept
 from everynode.model.ids import Sequence
 from everynode.model.path import RelPath
 from tests.unit.core.samples import NODE_A, A, B, file, live, placed, record, version
@@ -127,6 +128,17 @@ def test_a_row_with_columns_of_other_types_or_values_is_damage(tmp_path: Path, d
     index.close()
     with pytest.raises(IndexDamaged):
         read_all(path)
+
+
+@pytest.mark.parametrize("damage", ["entry=x'c1'", "entry=7", "why=CAST(x'93ff' AS TEXT)"])
+def test_a_row_of_the_vaults_catalogue_that_cannot_be_read_is_damage(tmp_path: Path, damage: str) -> None:
+    index = Index(str(tmp_path / "index"), NODE_A, random.Random(1).randbytes)
+    with index.transaction():
+        index.vault.add(Kept(b"v", RelPath(b"a"), file(b"old"), 1, "replaced"))
+    index._connection.execute(f"UPDATE vault SET {damage}")
+    with pytest.raises(IndexDamaged, match="catalogue"):
+        index.vault.all()
+    index.close()
 
 
 def test_what_is_lost_behind_the_first_pages_is_noticed_when_it_is_read(tmp_path: Path) -> None:
