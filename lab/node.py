@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,6 +100,19 @@ class Node:
 
     def add_group(self, name: str = "tree") -> None:
         self.cli("group", "add", name, str(self.root))
+
+    def add_group_at_once(self, name: str = "tree") -> None:
+        """The same by one request to the running daemon: the start of a program is not what is to be measured."""
+        connection = http.client.HTTPConnection("localhost")
+        connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.sock.connect(str(self.home / "api.sock"))
+        with closing(connection):
+            body = json.dumps({"name": name, "path": str(self.root)})
+            connection.request("POST", "/v1/groups", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            answer = response.read()
+            if response.status >= 300:
+                raise LabError(f"{self.name} refused the group: {answer.decode(errors='replace')}")
 
     def start(self, *, timeout: float = 30.0) -> None:
         """Run the daemon and wait until it answers."""

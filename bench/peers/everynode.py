@@ -25,7 +25,7 @@ class Everynode(Peer):
             raise LabError("everynode: the two daemons did not link")
 
     def begin(self) -> None:
-        self._nodes[0].add_group()
+        self._nodes[0].add_group_at_once()
 
     def unchanged(self) -> subprocess.Popen[bytes]:
         """Start both again after a stop, and wait until each has looked at its whole tree and says `in sync`."""
