@@ -43,6 +43,10 @@ REMOVED_KIND = b"d"
 """First letter of the vault names of what was removed."""
 
 
+# By then the name belongs to another path, of which nobody has said that it is to be replaced or removed.
+MOVED = "its directory was moved away meanwhile"
+
+
 class MovedFrom(msgspec.Struct, frozen=True, gc=False):
     """A placed file whose content is to be moved to the new path instead of being staged."""
 
@@ -159,6 +163,9 @@ class _Placing:
         if S_ISDIR(out.st_mode):
             self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
             raise changed("a directory stands there now")
+        if not self._reach.still_there(parent_of(item.path)):
+            self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
+            raise changed(MOVED)
         vaulted = self._vaulted(vaulted, item.keep or not intact, out.st_nlink > 1 and intact)
         return Put(item.path, None, None, vaulted, not intact)
 
@@ -233,6 +240,9 @@ class _Placing:
             # A directory took the file's place in the last microseconds; those are never vaulted.
             kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
             raise changed("a directory stands there now")
+        if not self._reach.still_there(parent_of(item.path)):
+            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+            raise changed(MOVED)
         intact = held.is_intact(out)
         stamp = self._stamp(directory, name, staged)
         shared = out.st_nlink > 1 and intact and S_ISREG(out.st_mode)
