@@ -97,11 +97,11 @@ def _absent(
 
 
 def _held(record: Record, placed: Placed | None, seen: Entry, stamp: Stamp | None) -> Known | None:
-    for sibling in _heard(record, placed):
-        if sibling.live and sibling.entry.equals(seen):
-            return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
-        if not sibling.live and placed is None and sibling.entry.same_content(seen):
-            return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
+    heard = _heard(record, placed)
+    dead = [sibling for sibling in heard if not sibling.live and placed is None and sibling.entry.same_content(seen)]
+    alive = [sibling for sibling in heard if sibling.live and sibling.entry.equals(seen)]
+    for sibling in (*alive, *dead):
+        return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
     return None
 
 

@@ -8,18 +8,18 @@ from everynode.core.detect import Change, Known, Nothing, Restamp, detect, overl
 from everynode.core.versions import full_context
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Sequence
-from everynode.model.record import Placed, Record
+from everynode.model.record import Placed, Record, Sibling
 from tests.unit.core.samples import A, B, C, dead, directory, file, live, placed, record, stamp, symlink, version
 
 NEXT = Sequence(7)
 
 
-def look(of: Record | None, seen: Entry | None) -> Nothing | Restamp | Known | Change:
-    return detect(of, seen, stamp(99) if seen is not None else None, A, NEXT)
+def look(of: Record | None, seen: Entry | None, donor: Placed | None = None) -> Nothing | Restamp | Known | Change:
+    return detect(of, seen, stamp(99) if seen is not None else None, A, NEXT, donor)
 
 
-def change(of: Record | None, seen: Entry | None) -> Change:
-    meaning = look(of, seen)
+def change(of: Record | None, seen: Entry | None, donor: Placed | None = None) -> Change:
+    meaning = look(of, seen, donor)
     assert isinstance(meaning, Change), meaning
     return meaning
 
@@ -108,6 +108,34 @@ def test_a_deletion_heard_beside_a_live_sibling_is_that_deletion() -> None:
     old = version(live(B, 1))
     both = version(dead(B, 2), live(C, 1, file(b"c")))
     assert look(record(both, placed(old)), None) == Known(Placed(version(dead(B, 2)), None, None, (B, 2)))
+
+
+def test_a_deletion_beside_one_that_was_only_heard_is_a_change_of_its_own() -> None:
+    """Somebody made and deleted the path elsewhere; what stood here is nobody's to delete but ours."""
+    old = version(live(B, 1))
+    both = version(live(B, 1), dead(C, 2))
+    made = change(record(both, placed(old)), None)
+    assert made.version == version(dead(A, 7), dead(C, 2), B=1)
+    assert not any(sibling.live for sibling in made.version.siblings)
+
+
+@pytest.mark.parametrize("found", [file(b"old"), file(b"old", mtime=9, mode=0o600)])
+def test_a_file_that_was_deleted_elsewhere_and_never_known_here_is_dead_here_too(found: Entry) -> None:
+    """A root that was copied, or restored, brings nothing back."""
+    gone = version(dead(B, 2, file(b"old")))
+    assert look(record(gone), found) == Known(Placed(gone, found, stamp(99), (B, 2)))
+
+
+def test_a_file_like_a_deleted_one_is_news_where_the_deletion_was_placed() -> None:
+    gone = version(dead(B, 2, file(b"old")))
+    assert change(record(gone, placed(gone)), file(b"old")).version == version(live(A, 7, file(b"old")), B=2)
+
+
+def test_a_file_like_a_deleted_one_is_the_live_one_that_it_equals() -> None:
+    both = version(dead(B, 2, file(b"old")), live(C, 1, file(b"old")))
+    meaning = look(record(both), file(b"old"))
+    assert isinstance(meaning, Known)
+    assert meaning.placed.shown == (C, 1)
 
 
 def test_a_file_unlike_the_one_that_was_deleted_is_news() -> None:
@@ -240,3 +268,53 @@ def test_the_context_of_a_change_covers_what_it_superseded_and_itself() -> None:
     of = version(live(B, 1), live(C, 3, file(b"2")), A=2)
     made = change(record(of, placed(of)), file(b"3"))
     assert full_context(made.version) == {A: 7, B: 1, C: 3}
+
+
+def test_what_moved_with_its_directory_keeps_what_was_wanted_of_it() -> None:
+    """An owner that cannot be set here is not stripped elsewhere by moving the directory around it."""
+    wanted, there = file(b"1", uid=5, gid=6, mode=0o4755), file(b"1", mode=0o755)
+    made = change(None, there, placed(version(live(B, 1, wanted)), there))
+    assert made.version == version(live(A, 7, wanted))
+    assert made.placed == Placed(made.version, there, stamp(99), (A, 7))
+
+
+def test_what_was_changed_after_its_directory_moved_differs_in_that_alone() -> None:
+    wanted, there = file(b"1", uid=5), file(b"1", uid=0)
+    made = change(None, file(b"1", uid=0, mode=0o600), placed(version(live(B, 1, wanted)), there))
+    assert made.sibling.entry == file(b"1", uid=5, mode=0o600)
+
+
+def test_what_moved_over_something_supersedes_that_and_not_where_it_came_from() -> None:
+    stood, moved = version(live(C, 3, file(b"stood"))), version(live(B, 1, file(b"moved")))
+    made = change(record(stood, placed(stood)), file(b"moved"), placed(moved))
+    assert made.version == version(live(A, 7, file(b"moved")), C=3)
+
+
+# The time of a directory.
+
+
+def test_a_new_time_of_a_directory_decides_nothing_about_what_stands_beside_it() -> None:
+    of = version(live(B, 1, directory()), live(C, 2, file(b"loser")))
+    made = change(record(of, placed(of)), directory(mtime=9))
+    assert made.version == version(live(A, 7, directory(mtime=9), content=False), live(C, 2, file(b"loser")), B=1)
+    assert made.placed.version == version(live(A, 7, directory(mtime=9), content=False), B=1)
+
+
+@pytest.mark.parametrize("beside", [dead(B, 1, directory()), live(B, 1, file(b"1"))])
+def test_a_directory_that_only_its_descendants_keep_makes_no_dot_for_its_time(beside: Sibling) -> None:
+    of = version(beside)
+    there = directory(mtime=1)
+    meaning = look(record(of, placed(of, there)), directory(mtime=9))
+    assert meaning == Restamp(Placed(of, directory(mtime=9), stamp(99), (B, 1)))
+
+
+def test_a_new_mode_of_a_directory_is_a_decision() -> None:
+    of = version(live(B, 1, directory()), live(C, 2, file(b"loser")))
+    made = change(record(of, placed(of)), directory(mtime=9, mode=0o700))
+    assert made.version == version(live(A, 7, directory(mtime=9, mode=0o700), content=False), B=1, C=2)
+
+
+def test_a_new_time_of_a_directory_does_not_strip_an_owner_that_could_not_be_set() -> None:
+    of = version(live(B, 1, directory(uid=5)))
+    made = change(record(of, placed(of, directory(uid=0))), directory(uid=0, mtime=9))
+    assert made.sibling.entry == directory(uid=5, mtime=9)
