@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everynode.core.plan import Step, fallbacks, plan, wanted_before
+from everynode.core.plan import Step, plan, wanted_before
 from everynode.core.shown import bare_directory
 from everynode.model.entry import Entry
 from everynode.model.record import Record
@@ -60,6 +60,21 @@ def test_attributes_are_tried_again_when_others_are_wanted() -> None:
     assert plan(record(now, placed(before, file(uid=0))), "newest", derived=False).step is Step.ATTRIBUTES
 
 
+@pytest.mark.parametrize("left", [file(mode=0o600), file(uid=9), file(mtime=9)])
+def test_attributes_that_a_power_cut_took_are_set_again(left: Entry) -> None:
+    """A record that is work again with the version that was placed: its disk was found otherwise."""
+    of = version(live(B, 1, file()))
+    target = plan(record(of, placed(of, left), unplaced=True), "newest", derived=False)
+    assert (target.step, target.entry) == (Step.ATTRIBUTES, file())
+
+
+def test_a_content_that_a_power_cut_took_is_put_again() -> None:
+    of = version(live(B, 1, file(b"whole")))
+    assert plan(record(of, placed(of, file(b"")), unplaced=True), "newest", derived=False).step is Step.CONTENT
+    assert plan(record(of, placed(of, None), unplaced=True), "newest", derived=False).step is Step.CONTENT
+    assert plan(record(of, placed(of), unplaced=True), "newest", derived=False).step is Step.NOTHING
+
+
 def test_what_was_wanted_before_is_told_only_where_it_stands() -> None:
     of = version(live(B, 1, file(uid=5)))
     assert wanted_before(placed(of, file(uid=0))) == file(uid=5)
@@ -112,9 +127,3 @@ def test_a_live_sibling_beside_a_deletion_is_put_back() -> None:
     edited, gone = live(A, 2, file(b"edited")), dead(B, 2)
     target = plan(record(version(edited, gone), placed(version(gone))), "newest", derived=False)
     assert (target.step, target.entry) == (Step.CONTENT, file(b"edited"))
-
-
-def test_fallbacks_are_the_further_live_siblings_in_order() -> None:
-    siblings = (live(A, 1, file(b"1", mtime=3)), live(B, 1, file(b"2", mtime=9)), dead(C, 1), live(C, 2, file(mtime=1)))
-    assert [s.dot for s in fallbacks(record(version(*siblings)), "newest", derived=False)] == [(A, 1), (C, 2)]
-    assert fallbacks(record(version(siblings[0], dead(C, 1))), "newest", derived=False) == []

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from everynode.core.plan import Step, plan
 from everynode.group.judge import Judgement, Looked, judge
 from everynode.index.store import Index
 from everynode.model.entry import Entry
-from everynode.model.ids import Sequence
+from everynode.model.ids import Origin, Sequence
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
@@ -111,6 +112,8 @@ def test_a_disk_that_shows_what_was_heard_is_settled_without_a_dot(index: Index)
     judgement = judged(index, b"a", see(file()))
     assert (judgement.announcements, index.knowledge) == ([], {})
     assert get(index, b"a").placed == placed(version(live(B, 1, file())), at=stamp(9))
+    assert judgement.work  # whoever wrote it may not have synced it
+    assert paths(index.unplaced(0, 9)) == [b"a"]
 
 
 def test_one_of_several_that_were_heard_leaves_work(index: Index) -> None:
@@ -196,6 +199,53 @@ def test_what_was_moved_with_its_directory_keeps_its_content_without_reading(ind
     assert get(index, b"new/f").placed == placed(version(live(A, 1, file(b"1"))), at=stamp(1))
 
 
+def test_what_was_moved_with_its_directory_keeps_what_could_not_be_set_here(index: Index) -> None:
+    wanted, there = file(b"1", uid=5), file(b"1", uid=0)
+    of = version(live(B, 1, wanted))
+    put(index, record(of, placed(of, there), path=b"old/f"))
+    judge(index, [look(index, b"new/f", Unchanged(), donor=get(index, b"old/f"))], None)
+    assert get(index, b"new/f").version == version(live(A, 1, wanted))
+    judge(index, [look(index, b"other/f", see(there), donor=get(index, b"new/f"))], None)
+    # Without the proof that it is the same object its attributes are what they are.
+    assert get(index, b"other/f").version == version(live(A, 2, there))
+
+
+def test_a_file_that_was_deleted_elsewhere_and_never_known_here_is_removed(index: Index) -> None:
+    put(index, record(version(dead(B, 2, file(b"old"))), path=b"a"))
+    judgement = judged(index, b"a", see(file(b"old")))
+    assert (judgement.announcements, index.knowledge, judgement.work) == ([], {}, True)
+    (work,) = index.unplaced(0, 9)
+    target = plan(work, "newest", derived=False)
+    assert (target.record.path, target.step) == (b"a", Step.REMOVE)
+
+
+def test_a_deletion_beside_a_heard_one_is_a_change(index: Index) -> None:
+    both = version(live(B, 1), dead(C, 2))
+    put(index, record(both, placed(version(live(B, 1))), path=b"a"))
+    assert len(judged(index, b"a", Absent()).announcements) == 1
+    assert not any(s.live for s in get(index, b"a").version.siblings)
+
+
+@pytest.mark.parametrize("suspect_above", [None, 0])
+@pytest.mark.parametrize("author", [A, B])
+def test_a_derived_directory_that_is_gone_is_counted_once(
+    index: Index, suspect_above: int | None, author: Origin
+) -> None:
+    """Its last descendant goes with it, which makes it work in the same transaction."""
+    gone, inside = version(dead(author, 1, directory())), version(live(B, 2))
+    for name in (b"d", b"d/e"):
+        put(index, record(gone, placed(gone, directory()), path=name, unplaced=False))
+    put(index, record(inside, placed(inside), path=b"d/e/f"))
+    with index.transaction():
+        index.claim_one(A, Sequence(1))
+    judged(index, b"d", Absent(), suspect_above)
+    for name in (b"d", b"d/e", b"d/e/f"):
+        of = get(index, name).placed
+        assert of is not None
+        assert of.entry is None
+    assert index.state.counters == recount(index)
+
+
 # After a power cut.
 
 
@@ -234,3 +284,28 @@ def test_what_somebody_was_seen_to_do_is_no_damage(index: Index) -> None:
     own(index, 5, file(b"announced"))
     seen = look(index, b"a", Absent(), noticed=True)
     assert len(judge(index, [seen], 4).announcements) == 1
+
+
+def test_attributes_that_a_power_cut_took_are_work_and_set_again(index: Index) -> None:
+    own(index, 5, file(b"x", mode=0o600))
+    judgement = judged(index, b"a", see(file(b"x", mode=0o644)), suspect_above=4)
+    assert (judgement.announcements, judgement.work) == ([], True)
+    target = plan(get(index, b"a"), "newest", derived=False)
+    assert (target.step, target.entry) == (Step.ATTRIBUTES, file(b"x", mode=0o600))
+
+
+def test_attributes_that_a_power_cut_took_are_set_again_whatever_is_heard_before(index: Index) -> None:
+    """A later version that wants the same attributes does not find them set."""
+    own(index, 5, file(b"x", mode=0o600))
+    judged(index, b"a", see(file(b"x", mode=0o644)), suspect_above=4)
+    newer = version(live(B, 1, file(b"x", mode=0o600)), A=5)
+    put(index, record(newer, get(index, b"a").placed, path=b"a"))
+    assert plan(get(index, b"a"), "newest", derived=False).step is Step.ATTRIBUTES
+
+
+def test_what_was_found_as_it_had_been_heard_and_not_synced_yet_is_no_users_change(index: Index) -> None:
+    """Nobody but the cut can have taken it: a copy in the root that was equal, and in no node's memory durable."""
+    of = version(live(B, 1, file(b"found")))
+    put(index, record(of, placed(of), path=b"a", unplaced=True))
+    assert judged(index, b"a", see(file(b"")), suspect_above=4).announcements == []
+    assert get(index, b"a").version == of
