@@ -322,7 +322,9 @@ def _not_carried(record: Record) -> int:
 
 
 def _is_live_directory(record: Record) -> bool:
-    return any(s.live and s.entry.kind == Kind.DIRECTORY for s in record.version.siblings)
+    """Whether it shows a directory whatever lives below. Beside other versions that may depend on it."""
+    only, *others = record.version.siblings
+    return not others and only.live and only.entry.kind == Kind.DIRECTORY
 
 
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:

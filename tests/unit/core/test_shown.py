@@ -24,7 +24,15 @@ def winner(*siblings: Sibling, policy: ConflictPolicy = "newest", derived: bool 
 
 # Each pair differs in the named criterion, and all that decide later speak for the loser.
 PAIRS = {
-    "a directory before a file": (live(A, 1, directory(mtime=1), content=False), live(B, 9, file(mtime=9))),
+    "a directory before a file": (live(A, 1, directory(mtime=1)), live(B, 9, file(mtime=9))),
+    "a file before a directory that was only touched": (
+        live(A, 1, file(mtime=1)),
+        live(B, 9, directory(mtime=9), content=False),
+    ),
+    "a deletion before a directory that was only touched": (
+        dead(A, 1, directory(mtime=1)),
+        live(B, 9, directory(mtime=9), content=False),
+    ),
     "a content change before an attribute change": (
         live(A, 1, file(mtime=1)),
         live(B, 9, file(mtime=9), content=False),
