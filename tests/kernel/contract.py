@@ -127,6 +127,26 @@ class KernelContract:
         assert world.read(b"file") == b"content"
         assert world.kernel.list_directory(directory) == [b"f"]
 
+    def test_a_created_file_is_new_and_open_for_writing(self, world: World) -> None:
+        fd = world.kernel.create_at(world.root, b"f", 0o666)
+        assert world.kernel.write(fd, b"new") == 3
+        with refused(errno.EBADF):
+            world.kernel.pread(fd, 3, 0)
+        assert stat.S_IMODE(world.kernel.stat_fd(fd).st_mode) == 0o644
+        assert world.read(b"f") == b"new"
+
+    def test_creating_never_opens_or_follows_what_stands_there(self, world: World) -> None:
+        world.write(b"file", b"old")
+        world.mkdir(b"directory")
+        world.kernel.symlink_at(b"missing", world.root, b"dangling")
+        for name in (b"file", b"directory", b"dangling"):
+            with refused(errno.EEXIST):
+                world.kernel.create_at(world.root, name, 0o600)
+        assert world.read(b"file") == b"old"
+        assert world.names() == [b"dangling", b"directory", b"file"]
+        with refused(errno.ENAMETOOLONG):
+            world.kernel.create_at(world.root, b"n" * 256, 0o600)
+
     def test_a_symlink_itself_can_be_opened_as_a_path_only(self, world: World) -> None:
         world.kernel.symlink_at(b"nothing", world.root, b"link")
         fd = world.open(b"link", os.O_PATH | os.O_NOFOLLOW)

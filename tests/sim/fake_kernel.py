@@ -109,6 +109,14 @@ class FakeKernel:
         self._after("open_beneath", path)
         return fd
 
+    def create_at(self, directory: int, name: bytes, mode: int) -> int:
+        self._before("create_at", name)
+        new_mode = stat.S_IFREG | (mode & 0o7777 & ~UMASK)
+        new = self.disk.create(self._directory(directory, name), name, new_mode, self.pid)
+        fd = self._install(new.inode, new, os.O_WRONLY)
+        self._after("create_at", name)
+        return fd
+
     def _check_open(self, name: Dentry, path: bytes, flags: int) -> None:
         inode = name.inode
         if flags & os.O_CREAT and flags & os.O_EXCL:

@@ -315,6 +315,7 @@ _FAILING = {
     "sync_file": (errno.EIO,),
     "pread": (errno.EIO,),
     "open_beneath": (errno.EIO,),
+    "create_at": (errno.EIO, errno.ENOSPC),
     "stat_at": (errno.EIO,),
 }
 

@@ -15,7 +15,7 @@ against a deletion, saw both and decides between them; that is a change.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from everynode.core.versions import make_version, merge, supersede
 from everynode.model.entry import Entry, Kind, Stamp
@@ -23,25 +23,21 @@ from everynode.model.ids import Origin, Sequence
 from everynode.model.record import Placed, Record, Sibling, Version
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(msgspec.Struct, frozen=True, gc=False):
     pass
 
 
-@dataclass(frozen=True, slots=True)
-class Restamp:
+class Restamp(msgspec.Struct, frozen=True, gc=False):
     placed: Placed
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True, gc=False):
     """The disk shows a sibling that is held: `placed` says so now, and there may be work left."""
 
     placed: Placed
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(msgspec.Struct, frozen=True, gc=False):
     """A local change with the next dot: `version` is what the record becomes."""
 
     version: Version

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 from everynode.core.shown import entry_shown, losers, ranking
 from everynode.model.entry import Entry, Kind
@@ -24,8 +25,7 @@ class Step(Enum):
     REMOVE = "remove"
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(msgspec.Struct, frozen=True, gc=False):
     record: Record
     step: Step
     entry: Entry | None

@@ -67,6 +67,9 @@ def hear(held: Version | None, incoming: Version, knowledge: Vector) -> Version 
     """
     if held is not None and held == incoming:
         return None
+    if held is None and len(incoming.siblings) == 1:  # nearly all of a first copy
+        (only,) = incoming.siblings
+        return None if knowledge.get(only.origin, 0) >= only.sequence else incoming
     held_dots = {sibling.dot for sibling in held.siblings} if held is not None else ()
     alive = tuple(s for s in incoming.siblings if s.dot in held_dots or not covers(knowledge, s.dot))
     if held is None:
@@ -81,10 +84,13 @@ def supersede(
     base: Version | None, origin: Origin, sequence: Sequence, entry: Entry, live: bool, content: bool
 ) -> Version:
     """The version made by a local change on top of what was placed (`base`): one sibling that covers it all."""
-    context = full_context(base) if base is not None else {}
+    sibling = Sibling(origin, sequence, entry, live, content)
+    if base is None:
+        return Version((sibling,))
+    context = full_context(base)
     assert context.get(origin, 0) < sequence, "an origin's sequence only rises"
     context[origin] = sequence
-    return make_version([Sibling(origin, sequence, entry, live, content)], context)
+    return make_version([sibling], context)
 
 
 def dots_of(record: Record) -> tuple[Dot, ...]:

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+import msgspec
+
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS, LIVE_WINDOW_BYTES
@@ -13,8 +15,7 @@ from everynode.model.ids import Digest, NodeId, Origin, Sequence
 from everynode.model.message import Batch, WireRecord
 
 
-@dataclass(frozen=True, slots=True)
-class Announcement:
+class Announcement(msgspec.Struct, frozen=True, gc=False):
     """One own change: its record as it is now, and its content where that is small."""
 
     record: WireRecord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,8 @@ class Look:
     """A directory to be scanned when this look is judged."""
     deep: bool = False
     """If a directory stands there, everything below it is to be looked at."""
+    walked: Stamp | None = None
+    """Of a regular file, as a walk has just seen it."""
 
 
 Read = tuple[list[tuple[Record | None, Record | None]], int, int]
@@ -222,7 +224,8 @@ class Capture:
         for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
             placed = donor.placed if donor is not None else record.placed if record is not None else None
             items.append((path, None if placed is None or look.forced else placed.stamp))
-        seen = await ground.clock.offload(self._observe, items)
+        walked = {path: look.walked for path, look in looks.items() if look.walked is not None}
+        seen = await ground.clock.offload(self._observe, items, walked)
         return [
             Looked(path, record, observation, donor, placings, changes, looks[path].noticed)
             for path, (record, donor), observation in zip(looks, records, seen, strict=True)
@@ -235,10 +238,12 @@ class Capture:
         index = self._ground.index
         return records, index.placings, index.changes
 
-    def _observe(self, items: Sequence[tuple[RelPath, Stamp | None]]) -> list[Observation]:
+    def _observe(
+        self, items: Sequence[tuple[RelPath, Stamp | None]], walked: Mapping[RelPath, Stamp]
+    ) -> list[Observation]:
         """Runs on a thread. Raises GroupHalted: absence in a root that is gone is no deletion."""
         setup = self._ground.setup
-        seen = observe(setup.root, items, contents=True, now_ns=setup.clock.now_ns())
+        seen = observe(setup.root, items, contents=True, now_ns=setup.clock.now_ns(), walked=walked)
         if any(type(observation) is Absent for observation in seen):
             setup.root.check()
         return seen

@@ -37,8 +37,7 @@ class Judgement:
     work: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Looked:
+class Looked(msgspec.Struct, frozen=True, gc=False):
     """A path, the record that its look was compared with, and what was seen."""
 
     path: RelPath

@@ -10,9 +10,13 @@ from everynode.group.announce import Announcer
 from everynode.group.capture import Capture, Look, Read
 from everynode.group.ground import Ground
 from everynode.limits import SCAN_BATCH, SCAN_WAIT
+from everynode.model.entry import Kind, Stamp
 from everynode.model.path import ROOT, RelPath, ancestors_of, is_below
 from everynode.model.record import Record
 from everynode.tree.walk import WalkItem, walk
+
+Wanted = dict[RelPath, Stamp | None]
+"""Paths to look at; of regular files the stamp that the walk has just seen."""
 
 
 class Seen:
@@ -103,7 +107,7 @@ class Scanner:
     async def _walk(self, batches: Iterator[list[WalkItem]], seen: Seen, unproved: list[RelPath]) -> None:
         """Walking, looking and judging overlap: one batch is read while the one before is written to the index."""
         clock = self._ground.clock
-        found: asyncio.Queue[tuple[list[RelPath], Read] | None] = asyncio.Queue(1)
+        found: asyncio.Queue[tuple[Wanted, Read] | None] = asyncio.Queue(1)
 
         async def look() -> None:
             while (some := await found.get()) is not None:
@@ -117,7 +121,7 @@ class Scanner:
             for _ in range(LOOKERS):
                 await found.put(None)
 
-    async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> tuple[list[RelPath], Read]:
+    async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> tuple[Wanted, Read]:
         ground = self._ground
         assert self.progress is not None
         self.progress.seen += len(batch)
@@ -130,9 +134,9 @@ class Scanner:
                 paths.append(item)
         return await ground.clock.offload_index(self._differing, paths, seen)
 
-    def _differing(self, items: list[WalkItem], seen: Seen) -> tuple[list[RelPath], Read]:
+    def _differing(self, items: list[WalkItem], seen: Seen) -> tuple[Wanted, Read]:
         """Paths whose stamp is not the one recorded, and their records. Runs on the index thread."""
-        wanted: list[RelPath] = []
+        wanted: Wanted = {}
         records: list[tuple[Record | None, Record | None]] = []
         index = self._ground.index
         get = index.get
@@ -144,7 +148,7 @@ class Scanner:
                 stamp = placed.stamp if placed is not None else None
                 if stamp is not None and item.stamp is not None and stamp.matches(item.stamp):
                     continue
-            wanted.append(item.path)
+            wanted[item.path] = item.stamp if item.kind is Kind.FILE else None
             records.append((record, None))
         return wanted, (records, index.placings, index.changes)
 
@@ -155,7 +159,7 @@ class Scanner:
         while found := await ground.clock.offload_index(self._missing_after, start, after, began_at, seen):
             after, paths = found
             paths = [p for p in paths if not any(u == ROOT or is_below(p, u) for u in unproved)]
-            await self._look(sorted(paths, reverse=True))
+            await self._look(dict.fromkeys(sorted(paths, reverse=True)))
 
     def _missing_after(
         self, start: RelPath, after: bytes, began_at: int, seen: Seen
@@ -171,11 +175,11 @@ class Scanner:
         ]
         return rows[-1].path, missing
 
-    async def _look(self, paths: list[RelPath], read: Read | None = None) -> None:
+    async def _look(self, paths: Wanted, read: Read | None = None) -> None:
         clock = self._ground.clock
         now = clock.monotonic()
         claims = self._ground.claims
-        free = {path: Look(now) for path in paths if path not in claims}
+        free = {path: Look(now, walked=stamp) for path, stamp in paths.items() if path not in claims}
         for path in paths:
             if path not in free:
                 self._capture.look_soon(path)

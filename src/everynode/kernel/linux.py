@@ -46,6 +46,7 @@ _syncfs = libc.function("syncfs", ctypes.c_int, ctypes.c_int)
 _futimens = libc.function("futimens", ctypes.c_int, ctypes.c_int, ctypes.c_char_p)
 _utimensat = libc.function("utimensat", ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)
 
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_SYSTEM_ENCODING = sys.getfilesystemencoding()
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -100,6 +101,9 @@ class LinuxKernel:
             if fd >= 0:
                 return fd
         raise libc.failure(path)
+
+    def create_at(self, directory: int, name: bytes, mode: int) -> int:
+        return os.open(name, _CREATE, mode, dir_fd=directory)
 
     @direct(os.close)
     def close(self, fd: int) -> None:

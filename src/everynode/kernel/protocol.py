@@ -61,6 +61,12 @@ class Kernel(Protocol):
         O_CLOEXEC is added.
         """
 
+    def create_at(self, directory: int, name: bytes, mode: int) -> int:
+        """A new file, open for writing (O_CREAT | O_EXCL | O_NOFOLLOW): what stands there already is EEXIST.
+
+        Cheaper than `open_beneath`, for names of our own making in a folder of our own.
+        """
+
     def close(self, fd: int) -> None: ...
     def read(self, fd: int, length: int) -> bytes: ...
     def pread(self, fd: int, length: int, offset: int) -> bytes: ...

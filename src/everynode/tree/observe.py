@@ -3,35 +3,45 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from everynode.kernel.protocol import Kernel, Stat
 from everynode.limits import BLOCK_BYTES, CHANGE_LOOKS_MAX, INLINE_BYTES_MAX, OBSERVED_LISTS_BYTES, TICK_NS
-from everynode.model.entry import Kind, Stamp
+from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Digest
 from everynode.model.path import RelPath, show_path
 from everynode.model.problem import Trouble
 from everynode.tree.digest import digest_bytes, digest_fd
-from everynode.tree.leaf import OPEN_FILE, entry_of, kind_of, stamp_of, time_of, without_ctime
+from everynode.tree.leaf import OPEN_FILE, PERMISSIONS, entry_of, kind_of, stamp_of, time_of, without_ctime
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unchanged, Unlookable
 from everynode.tree.reach import OPEN_DIRECTORY, Reach, unlookable
 from everynode.tree.root import Root
 
 
 def observe(
-    root: Root, items: Sequence[tuple[RelPath, Stamp | None]], *, contents: bool, now_ns: int
+    root: Root,
+    items: Sequence[tuple[RelPath, Stamp | None]],
+    *,
+    contents: bool,
+    now_ns: int,
+    walked: Mapping[RelPath, Stamp] | None = None,
 ) -> list[Observation]:
     """Look at every path of a batch; answers in the order of `items`.
 
     A path whose stamp is the one given is Unchanged and not read; None: read in any case. `contents` asks for the
     bytes of small files. `now_ns` is the wall clock: stamps younger than a tick come back without a ctime.
+    `walked` has stamps of regular files as a walk has just seen them: they are not asked for again.
     """
+    walked = walked or {}
     with root.batch() as reach:
         look = _Look(root, reach, contents, now_ns)
         found: list[Observation] = []
         absent: dict[RelPath, list[int]] = {}
         for position, (path, known) in enumerate(items):
-            seen = look.at(path, known)
+            before = walked.get(path)
+            seen = look.walked(path, before) if before is not None and known is None else None
+            if seen is None:
+                seen = look.at(path, known)
             if type(seen) is Absent:
                 absent.setdefault(_parent(path), []).append(position)
             found.append(seen)
@@ -76,6 +86,14 @@ class _Look:
             return self._reach.why_unreachable(RelPath(parent), error)
         return self.in_directory(path, directory, name, known)
 
+    def walked(self, path: RelPath, before: Stamp) -> Observation | None:
+        """A file that stood there as `before` a moment ago; None: not any more, or it cannot be read."""
+        parent, _, name = path.rpartition(b"/")
+        try:
+            return self._file(self._reach.directory(RelPath(parent)), name, before)
+        except OSError:
+            return None
+
     def in_directory(self, path: RelPath, directory: int, name: bytes, known: Stamp | None) -> Observation:
         try:
             for looks_left in reversed(range(CHANGE_LOOKS_MAX)):
@@ -99,7 +117,7 @@ class _Look:
         """None: it changed meanwhile; look again."""
         match kind_of(stat):
             case Kind.FILE:
-                return self._file(directory, name, stat)
+                return self._file(directory, name, stamp_of(stat))
             case Kind.SYMLINK:
                 return self._symlink(directory, name, stat)
             case Kind.DIRECTORY:
@@ -110,9 +128,10 @@ class _Look:
                     Trouble.UNSUPPORTED, f"{show_path(path)} is a socket, FIFO or device; these are not replicated"
                 )
 
-    def _file(self, directory: int, name: bytes, stat: Stat) -> Observation | None:
+    def _file(self, directory: int, name: bytes, before: Stamp) -> Observation | None:
+        """None: it is not as it was `before`, or changed while it was read."""
         kernel = self._kernel
-        size = stat.st_size
+        size = before.size
         try:
             fd = kernel.open_beneath(directory, name, OPEN_FILE)
         except OSError as error:
@@ -129,41 +148,40 @@ class _Look:
             else:
                 # Not to read a large file in vain.
                 if kernel.has_writer(fd):
-                    return Busy(size, time_of(stat))
+                    return Busy(size, before.mtime_ns)
                 hashed = digest_fd(kernel, fd, size)
                 if hashed is None:
                     return None
                 digest, blocks = hashed
             # After reading: who wrote through a mapping meanwhile has it open still, or moved the stamp.
             if kernel.has_writer(fd):
-                return Busy(size, time_of(stat))
+                return Busy(size, before.mtime_ns)
             after = kernel.stat_fd(fd)
             xattrs = kernel.has_xattrs(fd)
         finally:
             kernel.close(fd)
         # A rename moves the ctime too: an equal one proves that this file had this name while it was read.
-        if (
-            after.st_ctime_ns != stat.st_ctime_ns
-            or after.st_ino != stat.st_ino
-            or after.st_size != size
-            or after.st_mtime_ns != stat.st_mtime_ns
-            or after.st_dev != self._device
-        ):
+        stamp = stamp_of(after)
+        if stamp != before or after.st_dev != self._device:
             return None
-        return self._present(after, digest, content, blocks, xattrs)
+        return self._present(after, stamp, digest, content, blocks, xattrs)
 
     def _present(
-        self, stat: Stat, digest: Digest, content: bytes | None, blocks: bytes | None, xattrs: bool
+        self, stat: Stat, stamp: Stamp, digest: Digest, content: bytes | None, blocks: bytes | None, xattrs: bool
     ) -> Present:
-        if not self._contents or stat.st_size > INLINE_BYTES_MAX:
+        if not self._contents or stamp.size > INLINE_BYTES_MAX:
             content = None
         if blocks is not None:
             if len(blocks) > self._lists_left:
                 blocks = None
             else:
                 self._lists_left -= len(blocks)
-        entry = entry_of(stat, Kind.FILE, digest)
-        return Present(entry, self._stamp(stat), content, stat.st_nlink, xattrs, blocks)
+        entry = Entry(
+            Kind.FILE, stat.st_mode & PERMISSIONS, stat.st_uid, stat.st_gid, stamp.mtime_ns, stamp.size, digest
+        )
+        if stamp.ctime_ns >= self._young_ns:
+            stamp = without_ctime(stamp)
+        return Present(entry, stamp, content, stat.st_nlink, xattrs, blocks)
 
     def _symlink(self, directory: int, name: bytes, stat: Stat) -> Observation | None:
         try:

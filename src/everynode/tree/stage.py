@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from stat import S_IMODE
 
@@ -28,7 +27,6 @@ from everynode.tree.reach import OPEN_DIRECTORY
 from everynode.tree.refused import Refused, not_put
 from everynode.tree.root import Root
 
-CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 STAGED_KIND = b"n"
 """First letter of the names of new objects, and of what is vaulted under them by an exchange."""
 
@@ -67,7 +65,7 @@ def _stage_file(root: Root, entry: Entry, content: bytes | None) -> Staged:
         raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "the bytes received are not those of its digest; fetch again")
     kernel = root.kernel
     name = root.new_name(STAGED_KIND)
-    fd = kernel.open_beneath(root.vault_fd, name, CREATE, entry.mode & 0o777)
+    fd = kernel.create_at(root.vault_fd, name, entry.mode & 0o777)
     try:
         try:
             if content:
@@ -90,7 +88,10 @@ def finish_file(kernel: Kernel, fd: int, name: bytes, entry: Entry) -> Staged:
     """Set the attributes of a file in the vault folder whose content is complete."""
     denied = set_time(kernel, fd, entry.mtime_ns)
     stat = kernel.stat_fd(fd)
-    if not has_attributes(stat, entry):
+    if has_attributes(stat, entry):
+        if stat.st_mtime_ns == entry.mtime_ns and not denied:
+            return Staged(name, entry, stat.st_ino & INODE_MASK)
+    else:
         refused = set_owner_and_mode(kernel, fd, entry, stat)
         denied = "; ".join(filter(None, (denied, refused)))
         stat = kernel.stat_fd(fd)

@@ -54,6 +54,40 @@ def test_a_known_stamp_is_unchanged_and_nothing_is_opened(root: Root, tree: Path
     assert kernel.calls == ["stat_at"]
 
 
+def test_a_file_that_a_walk_has_just_seen_is_read_without_asking_again_how_it_stands(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    (tree / "f").write_bytes(b"hello")
+    expected = present(root, b"f")
+    f = RelPath(b"f")
+    kernel.calls.clear()
+    later = time.time_ns() + LATER_NS
+    assert observe(root, [(f, None)], contents=True, now_ns=later, walked={f: expected.stamp}) == [expected]
+    assert "stat_at" not in kernel.calls
+
+
+@pytest.mark.parametrize("act", ["write", "replace", "remove", "directory", "symlink"])
+def test_a_file_that_changed_since_a_walk_saw_it_is_looked_at_anew(root: Root, tree: Path, act: str) -> None:
+    (tree / "f").write_bytes(b"hello")
+    f = RelPath(b"f")
+    walked = {f: present(root, b"f").stamp}
+    if act == "write":
+        (tree / "f").write_bytes(b"HELLO")
+    else:
+        (tree / "f").unlink()
+    match act:
+        case "replace":
+            (tree / "f").write_bytes(b"hello")
+        case "directory":
+            (tree / "f").mkdir()
+        case "symlink":
+            (tree / "f").symlink_to("elsewhere")
+    later = time.time_ns() + LATER_NS
+    (seen,) = observe(root, [(f, None)], contents=True, now_ns=later, walked=walked)
+    assert seen == look(root, b"f")
+    assert isinstance(seen, Absent if act == "remove" else Present)
+
+
 def test_a_stamp_younger_than_a_tick_is_never_trusted(root: Root, tree: Path) -> None:
     (tree / "f").write_bytes(b"hello")
     ctime_ns = (tree / "f").stat().st_ctime_ns
