@@ -3,8 +3,8 @@
 The order, first difference decides: a directory before a file; a content change before an attribute-only change;
 live before tombstone; the policy (default: newest mtime); the highest dot. Never clock, arrival or placed state.
 
-An empty directory of which only attributes changed (its time, most often: something in it came or went) defends
-neither its name against a file nor itself against its deletion.
+An empty directory of which only attributes changed (its time, most often: something in it came or went) does not
+defend its name against a file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
 from everynode.model.record import Sibling, Version
 
-Rank = tuple[bool, bool, int, int, Dot]
+Rank = tuple[bool, bool, bool, int, Dot]
 
 
 def rank(sibling: Sibling, policy: ConflictPolicy, derived: bool) -> Rank:
@@ -30,14 +30,7 @@ def rank(sibling: Sibling, policy: ConflictPolicy, derived: bool) -> Rank:
             preference = entry.size
         case "smallest":
             preference = -entry.size
-    return (is_directory, sibling.content, _liveness(sibling, derived), preference, sibling.dot)
-
-
-def _liveness(sibling: Sibling, derived: bool) -> int:
-    if not sibling.live:
-        return 1
-    touched_only = sibling.entry.kind == Kind.DIRECTORY and not sibling.content and not derived
-    return 0 if touched_only else 2
+    return (is_directory, sibling.content, sibling.live, preference, sibling.dot)
 
 
 def ranking(version: Version, policy: ConflictPolicy, derived: bool = False) -> list[Sibling]:

@@ -103,7 +103,7 @@ class Applier:
             choice = await ground.clock.offload_index(
                 choose,
                 ground.index,
-                ground.setup.policy,
+                ground.setup.policy.conflict,
                 ground.excluder,
                 after,
                 frozenset(ground.claims),

@@ -8,7 +8,7 @@ from everynode.core.plan import Step, plan, wanted_before
 from everynode.core.shown import bare_directory
 from everynode.model.entry import Entry
 from everynode.model.record import Record
-from tests.unit.core.samples import A, B, C, dead, directory, file, live, placed, record, symlink, version
+from tests.unit.core.samples import A, B, dead, directory, file, live, placed, record, symlink, version
 
 
 def after(old: Entry | None, new: Entry | None) -> Record:

@@ -29,10 +29,6 @@ PAIRS = {
         live(A, 1, file(mtime=1)),
         live(B, 9, directory(mtime=9), content=False),
     ),
-    "a deletion before a directory that was only touched": (
-        dead(A, 1, directory(mtime=1)),
-        live(B, 9, directory(mtime=9), content=False),
-    ),
     "a content change before an attribute change": (
         live(A, 1, file(mtime=1)),
         live(B, 9, file(mtime=9), content=False),
