@@ -10,10 +10,10 @@ from typing import TypeVar, cast
 from everynode.config.exclude import Excluder
 from everynode.errors import LinkError
 from everynode.group.ground import Ground, GroupSetup
-from everynode.group.seams import Notices
 from everynode.index.store import Index
 from everynode.model.ids import NodeId, Sequence
 from everynode.model.message import Batch, GroupMessage, WireRecord
+from everynode.model.notice import Notice
 from everynode.model.path import RelPath
 from everynode.model.policy import GroupPolicy
 from everynode.model.record import Record, Version
@@ -77,22 +77,50 @@ def new_index() -> Index:
     return index
 
 
-def new_ground(index: Index | None = None, *, links: FakeLinks | None = None, exclude: tuple[str, ...] = ()) -> Ground:
-    setup = GroupSetup(
+class FakeNotices:
+    """Nothing is ever noticed."""
+
+    method = "fanotify"
+
+    def start(self) -> None:
+        pass
+
+    async def next(self) -> list[Notice]:
+        await asyncio.Event().wait()
+        return []
+
+    def close(self) -> None:
+        pass
+
+
+def new_setup(
+    index: Index | None = None, *, root: Root | None = None, exclude: tuple[str, ...] = (), boot: str = "boot"
+) -> GroupSetup:
+    return GroupSetup(
         group=GROUP,
         name="g",
         node=NODE_A,
         index=index or new_index(),
-        root=cast(Root, None),
-        notices=cast(Notices, None),
+        root=cast(Root, root),
+        notices=FakeNotices(),
         clock=Clock(),
         policy=GroupPolicy(exclude=exclude),
         members=lambda: frozenset({NODE_A, NODE_B, NODE_C}),
         journal=Journal(now=lambda: 0.0),
         random_number=iter(range(1, 1000)).__next__,
         node_name=lambda node: node.decode()[0],
-        boot="boot",
+        boot=boot,
     )
+
+
+def new_ground(
+    index: Index | None = None,
+    *,
+    root: Root | None = None,
+    links: FakeLinks | None = None,
+    exclude: tuple[str, ...] = (),
+) -> Ground:
+    setup = new_setup(index, root=root, exclude=exclude)
     return Ground(setup, links or FakeLinks(NODE_B, NODE_C), Excluder(exclude))
 
 

@@ -1,0 +1,363 @@
+"""Apply: what a pass may claim, when it comes again, and what it keeps; a real root, index and fetcher."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from everynode.content.assemble import Assembly
+from everynode.content.blocks import BlockLists
+from everynode.errors import PathError
+from everynode.group.announce import Announcer
+from everynode.group.apply import Applier
+from everynode.group.capture import Capture, Look
+from everynode.group.choose import choose
+from everynode.group.fetch import Fetcher
+from everynode.group.ground import Ground
+from everynode.group.heads import HeadsKeeper
+from everynode.group.hear import hear_all
+from everynode.group.placing import place_batch
+from everynode.group.requests import Answer, Requests
+from everynode.limits import FETCH_BYTES_MAX, PLACE_WAIT
+from everynode.model.entry import Entry
+from everynode.model.ids import Digest, NodeId, Sequence
+from everynode.model.message import Batch, Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
+from everynode.model.path import RelPath
+from everynode.model.policy import ConflictPolicy, GroupPolicy
+from everynode.model.problem import Trouble
+from everynode.model.record import Version
+from everynode.tree.digest import digest_bytes, hash_blocks
+from everynode.tree.root import Root
+from tests.unit.core.samples import NODE_B, A, B, C, file, live, version
+from tests.unit.group.fakes import GROUP, Clock, FakeLinks, get, new_ground, put, wire
+
+PATH = RelPath(b"a")
+
+
+class FakeRequests:
+    """Peers that have what a test puts in here, and say so when they do not."""
+
+    def __init__(self) -> None:
+        self.has: dict[bytes, bytes] = {}
+
+    async def ask(self, peer: NodeId, build: Callable[[int], BlocksRequest | FetchRequest]) -> Answer | None:
+        await asyncio.sleep(0)
+        request = build(1)
+        content = self.has.get(request.digest)
+        if content is None:
+            return Gone(GROUP, 1)
+        if isinstance(request, BlocksRequest):
+            return Blocks(GROUP, 1, hash_blocks(content))
+        return FetchPart(GROUP, 1, content[request.offset : request.offset + request.length])
+
+
+class Bench:
+    def __init__(self, root: Root, tree: Path) -> None:
+        self.tree = tree
+        self.ground: Ground = new_ground(root=root, links=FakeLinks(NODE_B, C_NODE))
+        self.clock = cast(Clock, self.ground.clock)
+        self.ground.root_was_empty = True
+        for event in (self.ground.may_change, self.ground.scanned):
+            event.set()
+        announcer = Announcer(self.ground)
+        self.capture = Capture(self.ground, announcer)
+        self.requests = FakeRequests()
+        self.fetcher = Fetcher(self.ground, cast(Requests, self.requests), BlockLists())
+        self.heads = HeadsKeeper(self.ground)
+        self.applier = Applier(self.ground, self.capture, announcer, self.fetcher, self.heads)
+
+    def heard(self, of: Version, path: bytes = PATH, *, upto: int | None = None, **contents: bytes) -> None:
+        """In a batch of B, as its latest change."""
+        index = self.ground.index
+        before = index.knowledge.get(B, Sequence(0))
+        after = Sequence(upto or before + 1)
+        hear_all(index, [(NODE_B, Batch(GROUP, B, before, after, (wire(path, of),)))])
+        small = {Digest(mine(content).digest): content for content in contents.values()}
+        self.ground.inline.add(small)
+        self.requests.has.update(small)
+
+    async def turn(self) -> None:
+        """A pass, and whatever it began."""
+        self.ground.work.clear()
+        await self.applier._pass()
+        while self.fetcher.underway():
+            await asyncio.sleep(0)
+            if not self.fetcher.underway():
+                await self.applier._pass()
+
+    def shown(self) -> bytes | None:
+        there = self.tree / "a"
+        return there.read_bytes() if there.exists() else None
+
+    def run(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        async def run() -> None:
+            fetching = asyncio.create_task(self.fetcher.run())
+            await asyncio.sleep(0)
+            await story()
+            assert not fetching.done()
+            fetching.cancel()
+
+        asyncio.run(run())
+
+
+C_NODE = NodeId(b"c" * 16)
+
+
+def mine(content: bytes, *, mtime: int = 1) -> Entry:
+    return file(content, mtime=mtime, uid=os.getuid(), gid=os.getgid())
+
+
+@pytest.fixture
+def bench(root: Root, tree: Path) -> Bench:
+    return Bench(root, tree)
+
+
+ONE = version(live(B, 1, mine(b"one")))
+TWO = version(live(B, 2, mine(b"two")), B=2)
+
+
+# What is shown.
+
+
+@pytest.mark.parametrize(("policy", "shown"), [("newest", b"first"), ("oldest", b"second!")])
+def test_the_policy_of_the_group_decides_what_is_shown(bench: Bench, policy: ConflictPolicy, shown: bytes) -> None:
+    """And not the order of the nodes: C's change has the higher dot."""
+    bench.ground.setup = dataclasses.replace(bench.ground.setup, policy=GroupPolicy(conflict=policy))
+    both = version(live(B, 1, mine(b"first", mtime=9)), live(C, 1, mine(b"second!", mtime=1)))
+
+    async def story() -> None:
+        bench.heard(both)
+        bench.requests.has = {s.entry.digest: c for s, c in zip(both.siblings, (b"first", b"second!"), strict=True)}
+        await bench.turn()
+        assert bench.shown() == shown
+
+    bench.run(story)
+
+
+# What a pass claims.
+
+
+def test_what_a_whole_pass_placed_is_claimed(bench: Bench) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        await bench.turn()
+        assert bench.shown() == b"one"
+        assert bench.ground.placed == {B: 1}
+        assert bench.heads.current().placed == {B: 1}
+        assert bench.ground.news.is_set()
+
+    bench.run(story)
+
+
+def test_a_path_that_somebody_writes_to_is_not_claimed_until_it_is_placed_or_named(bench: Bench) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        await bench.turn()
+        bench.heard(TWO, content=b"two")
+        with open(bench.tree / "a", "ab"):
+            await bench.turn()
+            assert bench.shown() == b"one"
+            assert bench.ground.placed == {B: 1}
+            await bench.turn()  # not due again yet
+            assert bench.ground.placed == {B: 1}
+            bench.clock.now += PLACE_WAIT
+            await bench.turn()
+            assert bench.heads.stuck == {PATH: ((B, 2),)}
+            assert [p.trouble for p in bench.ground.problems.all()] == [Trouble.WRITER]
+            # Now it may be covered: it is named as an exception, and so has not reached.
+            assert bench.heads.current().exceptions == ((B, 2),)
+            assert bench.heads.reached({(B, Sequence(2))}).nodes == frozenset()
+        bench.clock.now += 10 * PLACE_WAIT
+        await bench.turn()
+        assert bench.shown() == b"two"
+        assert bench.ground.placed == {B: 2}
+        assert bench.heads.current().exceptions == ()
+        assert len(bench.ground.problems) == 0
+
+    bench.run(story)
+
+
+def test_one_path_that_cannot_be_placed_holds_up_no_other(bench: Bench) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        await bench.turn()
+        bench.heard(TWO, content=b"two")
+        bench.heard(version(live(B, 3, mine(b"other"))), b"b", content=b"other")
+        with open(bench.tree / "a", "ab"):
+            await bench.turn()
+            assert (bench.tree / "b").read_bytes() == b"other"
+            bench.clock.now += PLACE_WAIT
+            await bench.turn()
+            await bench.turn()
+            assert bench.ground.placed == {B: 3}
+            assert bench.heads.current().exceptions == ((B, 2),)
+
+    bench.run(story)
+
+
+def test_what_is_heard_during_a_pass_is_not_claimed_by_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        real = bench.clock.offload
+
+        async def offload(function: Callable[..., Any], *arguments: object) -> Any:
+            if function is place_batch and bench.ground.index.get(RelPath(b"late")) is None:
+                bench.heard(version(live(B, 2, mine(b"late"))), b"late", content=b"late")
+            return await real(function, *arguments)
+
+        monkeypatch.setattr(bench.clock, "offload", offload)
+        await bench.turn()
+        assert bench.ground.placed == {B: 1}
+        monkeypatch.undo()
+        await bench.turn()
+        assert bench.ground.placed == {B: 2}
+
+    bench.run(story)
+
+
+# Paths that capture has in hand.
+
+
+def test_a_path_that_capture_has_is_left_alone_and_tried_when_it_lets_go(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        real = bench.clock.offload
+        met: list[bytes | None] = []
+
+        async def offload(function: Callable[..., Any], *arguments: object) -> Any:
+            if function == bench.capture._observe:
+                await bench.turn()
+                met.append(bench.shown())
+                assert bench.ground.placed == {}
+                assert not bench.ground.work.is_set()  # else apply would spin
+            return await real(function, *arguments)
+
+        monkeypatch.setattr(bench.clock, "offload", offload)
+        await bench.capture.look({PATH: Look(0.0)})
+        assert met == [None]
+        assert bench.ground.work.is_set()
+        monkeypatch.undo()
+        await bench.turn()
+        assert bench.shown() == b"one"
+        assert bench.ground.placed == {B: 1}
+
+    bench.run(story)
+
+
+def test_a_path_that_capture_let_go_of_while_it_was_left_out_is_tried_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        real = bench.clock.offload_index
+        bench.ground.claims.add(PATH)
+
+        async def offload_index(function: Callable[..., Any], *arguments: object) -> Any:
+            answer = await real(function, *arguments)
+            if function is choose:
+                bench.ground.claims.discard(PATH)
+            return answer
+
+        monkeypatch.setattr(bench.clock, "offload_index", offload_index)
+        await bench.turn()
+        assert bench.ground.placed == {}
+        assert bench.ground.work.is_set()
+        await bench.turn()
+        assert bench.shown() == b"one"
+
+    bench.run(story)
+
+
+# What was settled elsewhere.
+
+
+def test_what_capture_has_settled_is_neither_tried_nor_stuck_nor_a_problem_any_more(bench: Bench) -> None:
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        await bench.turn()
+        bench.heard(TWO, content=b"two")
+        with open(bench.tree / "a", "ab"):
+            await bench.turn()
+            bench.clock.now += PLACE_WAIT
+            await bench.turn()
+        assert bench.heads.stuck
+        assert len(bench.ground.problems) == 1
+        now = get(bench.ground.index, PATH)
+        assert now.placed is not None
+        of = version(live(A, 1, mine(b"users")), B=2)
+        put(bench.ground.index, type(now)(PATH, of, type(now.placed)(of, None, None, (A, Sequence(1))), False))
+        bench.ground.news.clear()
+        await bench.turn()
+        assert bench.heads.stuck == {}
+        assert len(bench.ground.problems) == 0
+        assert bench.applier._retries == {}
+        assert bench.ground.news.is_set()
+        assert bench.ground.placed == {B: 2}
+
+    bench.run(story)
+
+
+# Contents.
+
+
+def test_a_content_that_was_fetched_is_kept_while_another_of_the_same_path_is_missing(bench: Bench) -> None:
+    winner, loser = mine(b"winner", mtime=9), mine(b"loser", mtime=1)
+
+    async def story() -> None:
+        bench.heard(version(live(B, 1, winner), live(C, 1, loser)))
+        bench.requests.has = {winner.digest: b"winner"}
+        await bench.turn()
+        await bench.turn()
+        assert bench.shown() is None
+        bench.requests.has = {loser.digest: b"loser"}  # whoever had the winner is gone
+        bench.fetcher.hope()
+        await bench.turn()
+        await bench.turn()
+        assert bench.shown() == b"winner"
+        (kept,) = bench.ground.index.vault.all()
+        assert (kept.entry, kept.why) == (loser, "loser")
+        assert bench.heads.stuck == {}
+
+    bench.run(story)
+
+
+def test_a_disk_that_refuses_a_large_content_is_a_problem_of_that_path(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Several requests are under way when it happens; none of them may end the group."""
+    content = os.urandom(FETCH_BYTES_MAX + 5000) * 4
+    large = file(content, uid=os.getuid(), gid=os.getgid())
+    large = type(large)(large.kind, large.mode, large.uid, large.gid, 1, len(content), digest_bytes(content))
+
+    def refuse(self: Assembly, offset: int, data: bytes) -> None:
+        raise PathError("no space left on device; free space", path=PATH)
+
+    async def story() -> None:
+        bench.heard(version(live(B, 1, large)))
+        bench.requests.has = {large.digest: content}
+        with monkeypatch.context() as full:
+            full.setattr(Assembly, "add", refuse)
+            await bench.turn()
+        (problem,) = bench.ground.problems.all()
+        assert (problem.path, problem.trouble) == (PATH, Trouble.PLACING)
+        assert "free space" in problem.detail
+        await bench.turn()
+        assert bench.heads.stuck == {PATH: ((B, 1),)}
+        bench.heard(version(live(B, 2, mine(b"small"))), b"b", content=b"small")
+        await bench.turn()
+        assert (bench.tree / "b").exists()
+        bench.fetcher.hope()
+        await bench.turn()
+        await bench.turn()
+        assert bench.shown() == content
+        assert len(bench.ground.problems) == 0
+
+    bench.run(story)
