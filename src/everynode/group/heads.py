@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from everynode.core.vectors import covers, dominates, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
@@ -20,6 +22,13 @@ class Reached:
 
     nodes: frozenset[NodeId]
     missing: frozenset[NodeId]
+
+
+def _newer(heads: Heads, before: Heads) -> bool:
+    """Whether `heads` says no less of what is placed; by the same vector there are never more exceptions later."""
+    if heads.placed == before.placed and heads.heard == before.heard:
+        return set(heads.exceptions) <= set(before.exceptions)
+    return dominates(heads.placed, before.placed)
 
 
 class HeadsKeeper:
@@ -54,6 +63,9 @@ class HeadsKeeper:
         before = self._ground.heads.get(peer)
         if before is not None and not dominates(heads.heard, before.heard):
             return  # older than what it said last
+        if before is not None and not _newer(heads, before):
+            # What was placed stays placed: a daemon that starts again, or a late message, takes nothing back.
+            heads = msgspec.structs.replace(heads, placed=before.placed, exceptions=before.exceptions)
         self._ground.heads[peer] = heads
         self._ground.progressed()
 

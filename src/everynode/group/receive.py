@@ -96,7 +96,7 @@ class Receiver:
             logger.warning("group %s: %s sent %s: not believed", ground.setup.name, ground.setup.node_name(peer), lie)
         for peer in heard.gaps:
             self._catch_up.want(peer)
-        if heard.changed:
+        if heard.changed or heard.claimed:  # what is known and needs no placing is placed: a pass of apply says so
             ground.work.set()
         if heard.last is not None:
             newest = max(heard.last.version.siblings, key=lambda sibling: sibling.entry.mtime_ns)
