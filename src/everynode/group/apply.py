@@ -144,6 +144,7 @@ class Applier:
             self._ground.problems.placed(path)
         if stuck:
             self._ground.news.set()
+        self._ground.problems.settled(met)
 
     def _claim_placed(self, goal: Vector) -> None:
         ground = self._ground
@@ -249,7 +250,7 @@ class Applier:
         for outcome in committed.failed:
             self._failed(outcome, jobs[outcome.path])
         self._announcer.announce(committed.adopted)
-        if committed.adopted:
+        if committed.adopted or committed.rechecked:
             ground.work.set()
         for name in committed.written:
             self._capture.vault_notices.put_nowait(name)

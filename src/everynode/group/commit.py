@@ -30,6 +30,8 @@ class Committed:
     """Names in the vault of contents that somebody is writing: to be adopted when he is done."""
     denied: list[tuple[RelPath, str]] = field(default_factory=list)
     happened: list[tuple[RelPath, Happening, NodeId, int, str]] = field(default_factory=list)
+    rechecked: bool = False
+    """Directories above what was placed are work again."""
 
 
 def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) -> Committed:
@@ -47,6 +49,7 @@ def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) 
                     _placed(index, one, one.outcome, now_ns, result)
                 case NotPut():
                     result.failed.append(one.outcome)
+    result.rechecked = bool(index.rechecked)
     return result
 
 

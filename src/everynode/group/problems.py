@@ -42,6 +42,12 @@ class Problems:
     def placed(self, path: RelPath) -> None:
         self._solve(self._placing, path)
 
+    def settled(self, except_for: set[RelPath]) -> None:
+        """Nothing is left to be placed but at `except_for`; attributes that cannot be set stay a problem."""
+        for path, problem in list(self._placing.items()):
+            if path not in except_for and problem.trouble is not Trouble.ATTRIBUTE:
+                self._solve(self._placing, path)
+
     def _add(self, side: dict[RelPath, Problem], path: RelPath, trouble: Trouble, detail: str, blocks: bool) -> None:
         old = side.get(path)
         if old is not None and old.trouble == trouble:
