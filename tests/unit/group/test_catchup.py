@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import msgspec
+
 from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
 from everynode.limits import HEADS_GRACE, RUN_STALL
@@ -298,5 +300,37 @@ def test_who_knows_nothing_may_run_from_anybody() -> None:
         assert bench.asked() == [NODE_B]
         assert bench.catch_up.stale() == []
         assert bench.ground.setup.node == NODE_A
+
+    asyncio.run(run())
+
+
+def test_a_first_run_that_was_cut_goes_on_with_any_member() -> None:
+    """What it brought came from a member that had heard all that others have forgotten since."""
+
+    async def run() -> None:
+        bench = Bench()
+        with bench.ground.index.transaction():
+            bench.ground.index.change_state().may_change = False
+        bench.knows(seq(B=1))
+        bench.hello(NODE_C, seq(B=9, C=5), forgotten=seq(C=3))
+        await bench.settle()
+        assert bench.asked() == [NODE_C]
+        assert bench.catch_up.stale() == []
+
+    asyncio.run(run())
+
+
+def test_a_restored_backup_is_told_apart_from_a_young_node() -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.knows(seq(A=1, B=9, C=5))
+        with bench.ground.index.transaction():
+            bench.ground.index.change_state().forgotten = seq(C=3)
+        hello = GroupHello(GROUP, B, b"life" * 4, seq(B=10), {}, False)
+        bench.catch_up.hello(NODE_B, hello)
+        await bench.settle()
+        assert (bench.asked(), bench.catch_up.stale()) == ([NODE_B], [])
+        bench.catch_up.hello(NODE_B, msgspec.structs.replace(hello, settled=True))
+        assert bench.catch_up.stale() == [NODE_B]
 
     asyncio.run(run())

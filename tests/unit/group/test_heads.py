@@ -81,6 +81,15 @@ def test_a_change_that_is_an_exception_has_not_reached(ground: Ground) -> None:
     assert keeper.reached({dot(A, 3)}).nodes == frozenset({NODE_A, NODE_B})
 
 
+def test_all_up_to_a_vector_has_reached_only_without_exceptions_below_it(ground: Ground) -> None:
+    keeper = HeadsKeeper(ground)
+    durable(ground, 3)
+    keeper.heard(NODE_B, said(vector(A=3), vector(A=3), dot(A, 2)))
+    keeper.heard(NODE_C, said(vector(A=3), vector(A=3), dot(A, 4)))
+    assert keeper.reached(vector(A=3)).nodes == frozenset({NODE_A, NODE_C})
+    assert keeper.reached(vector(A=1)).nodes == EVERYBODY
+
+
 def test_who_never_spoke_has_nothing_and_who_is_no_member_does_not_count(ground: Ground) -> None:
     keeper = HeadsKeeper(ground)
     keeper.heard(b"stranger" * 2, said(vector(A=9), vector(A=9)))  # type: ignore[arg-type]

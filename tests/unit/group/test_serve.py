@@ -8,21 +8,22 @@ from collections.abc import Callable
 import pytest
 
 from everynode.group import serve as module
-from everynode.group.announce import Announcer
+from everynode.group.announce import Announcement, Announcer
 from everynode.group.ground import Ground
 from everynode.group.serve import RunServer
 from everynode.model.ids import Sequence
-from everynode.model.message import RunCredit, RunEnd, RunPart, RunRequest
+from everynode.model.message import Batch, RunCredit, RunEnd, RunPart, RunRequest
 from everynode.model.record import Vector
-from tests.unit.core.samples import NODE_B, B, C, dead, directory, live, placed, record, version
-from tests.unit.group.fakes import GROUP, FakeLinks, new_ground, put
+from tests.unit.core.samples import NODE_B, A, B, C, dead, directory, live, placed, record, version
+from tests.unit.group.fakes import GROUP, FakeLinks, new_ground, put, wire
 
 
 class Bench:
     def __init__(self) -> None:
         self.links = FakeLinks(NODE_B)
         self.ground: Ground = new_ground(links=self.links)
-        self.server = RunServer(self.ground, Announcer(self.ground))
+        self.announcer = Announcer(self.ground)
+        self.server = RunServer(self.ground, self.announcer)
 
     def heard(self, first: int, last: int, *, prefix: bytes = b"f") -> None:
         """Changes of C; not placed here, so that no content rides along."""
@@ -187,6 +188,55 @@ def test_a_new_request_ends_the_old_run(monkeypatch: pytest.MonkeyPatch) -> None
         await bench.serve(ask_again)
         assert [end.run for end in bench.ends()] == [2]
         assert bench.sent() == [b"f1", b"f3"]
+
+    asyncio.run(run())
+
+
+def test_a_new_request_does_not_wait_for_the_credit_of_the_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_RECORDS", 1)
+    monkeypatch.setattr(module, "RUN_WINDOW", 1)
+
+    async def run() -> None:
+        bench = Bench()
+        bench.heard(1, 3)
+        bench.request({}, run=1)
+        turns: list[int] = []
+
+        def ask_again() -> bool:
+            turns.append(1)
+            if len(turns) == 20:  # the old run waits for credit by now
+                assert bench.sent() == [b"f1"]
+                monkeypatch.setattr(module, "RUN_WINDOW", 9)
+                bench.request({C: Sequence(2)}, run=2)
+            return bool(bench.ends())
+
+        await bench.serve(ask_again)
+        assert [end.run for end in bench.ends()] == [2]
+        assert bench.sent() == [b"f1", b"f3"]
+
+    asyncio.run(run())
+
+
+def test_a_run_that_is_given_up_lets_live_batches_flow_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BATCH_RECORDS", 1)
+    monkeypatch.setattr(module, "RUN_WINDOW", 1)
+    monkeypatch.setattr(module, "RUN_STALL", 0.01)
+
+    async def run() -> None:
+        bench = Bench()
+        bench.announcer.open(NODE_B)
+        bench.heard(1, 3)
+        bench.request({}, run=1)
+        serving = asyncio.create_task(bench.server.run_peer(NODE_B))
+        while bench.server._runs:
+            await asyncio.sleep(0.002)
+        serving.cancel()
+        bench.announcer.announce([Announcement(wire(b"mine", version(live(A, 1))), A, Sequence(1), None)])
+        pushing = asyncio.create_task(bench.announcer.run_peer(NODE_B))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        pushing.cancel()
+        assert [m.after for m in bench.links.to(NODE_B) if isinstance(m, Batch)] == [1]
 
     asyncio.run(run())
 

@@ -1,0 +1,103 @@
+"""Placing: what is on stable storage when a batch returns, and what must still stand as it was placed."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from everynode.core.plan import Step, plan
+from everynode.group.choose import Choice
+from everynode.group.gather import Job
+from everynode.group.placing import Done, place_batch
+from everynode.model.entry import Entry
+from everynode.model.path import RelPath
+from everynode.model.record import Placed, Record, Version
+from everynode.tree.observe import observe
+from everynode.tree.outcome import NotPut, Present, Put, Refusal
+from everynode.tree.root import Root
+from tests.unit.core.samples import B, C, dead, file, live, version
+
+NOW = 10**18
+PATH = RelPath(b"a")
+
+
+def mine(content: bytes) -> Entry:
+    return file(content, uid=os.getuid(), gid=os.getgid())
+
+
+def found(root: Root, tree: Path, content: bytes, of: Version) -> Placed:
+    """The file as it stands, taken for the first sibling of `of`."""
+    (tree / "a").write_bytes(content)
+    os.utime(tree / "a", ns=(1, 1))
+    (tree / "a").chmod(0o644)
+    (seen,) = observe(root, [(PATH, None)], contents=True, now_ns=NOW)
+    assert isinstance(seen, Present)
+    return Placed(of, seen.entry, seen.stamp, of.siblings[0].dot)
+
+
+def placing(root: Root, of: Record, source: bytes | None = None) -> Done:
+    (done,) = place_batch(root, [Job(plan(of, "newest", derived=False), source)], [], Choice(), NOW)
+    return done
+
+
+@pytest.fixture
+def synced(root: Root, monkeypatch: pytest.MonkeyPatch) -> set[int]:
+    """Inodes that were synced one by one."""
+    inodes: set[int] = set()
+    real = root.kernel.sync_file
+
+    def sync_file(fd: int) -> None:
+        inodes.add(os.fstat(fd).st_ino)
+        real(fd)
+
+    monkeypatch.setattr(root.kernel, "sync_file", sync_file, raising=False)
+    return inodes
+
+
+def test_a_file_that_was_found_as_it_had_been_heard_is_synced(root: Root, tree: Path, synced: set[int]) -> None:
+    """Somebody copied it here and never synced it; from now on it counts as placed."""
+    of = version(live(B, 1, mine(b"found")))
+    done = placing(root, Record(PATH, of, found(root, tree, b"found", of), unplaced=True))
+    assert done.job.target.step is Step.NOTHING
+    assert isinstance(done.outcome, Put)
+    assert (tree / "a").stat().st_ino in synced
+
+
+def test_a_file_that_is_placed_is_synced_with_its_directory(root: Root, tree: Path, synced: set[int]) -> None:
+    done = placing(root, Record(PATH, version(live(B, 1, mine(b"new"))), None, unplaced=True), b"new")
+    assert isinstance(done.outcome, Put)
+    assert {(tree / "a").stat().st_ino, tree.stat().st_ino} <= synced
+
+
+def test_what_only_gets_another_version_must_still_stand_as_it_was_placed(root: Root, tree: Path) -> None:
+    """Else a user's change would count as made after he saw the losers."""
+    old = version(live(B, 1, mine(b"old")))
+    placed = found(root, tree, b"old", old)
+    both = version(live(B, 1, mine(b"old")), dead(C, 1))
+    of = Record(PATH, both, placed, unplaced=True)
+    assert isinstance(placing(root, of).outcome, Put)
+    (tree / "a").write_bytes(b"users")
+    outcome: Any = placing(root, of).outcome
+    assert isinstance(outcome, NotPut)
+    assert outcome.refusal is Refusal.CHANGED
+    with open(tree / "a", "ab"):
+        outcome = placing(root, of).outcome
+        assert isinstance(outcome, NotPut)
+    (tree / "a").unlink()
+    outcome = placing(root, of).outcome
+    assert isinstance(outcome, NotPut)
+    assert outcome.refusal is Refusal.CHANGED
+
+
+def test_what_was_deleted_elsewhere_and_found_here_is_removed_into_the_vault(root: Root, tree: Path) -> None:
+    gone = version(dead(B, 2, mine(b"old")))
+    placed = found(root, tree, b"old", gone)
+    done = placing(root, Record(PATH, gone, placed, unplaced=True))
+    assert done.job.target.step is Step.REMOVE
+    assert isinstance(done.outcome, Put)
+    assert not (tree / "a").exists()
+    kept = tree / ".everynode" / "vault" / done.outcome.vaulted.decode()
+    assert kept.read_bytes() == b"old"
