@@ -112,8 +112,11 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
 def _hear_new(index: Index, wire: WireRecord, own: Origin, heard: Heard) -> bool:
     """The short way for a path that is not in the index; False: take the long one."""
     version = hear(None, wire.version, index.knowledge)
-    if version is None or own in version.context or any(sibling.origin == own for sibling in version.siblings):
+    if version is None or own in version.context:
         return False
+    for sibling in version.siblings:
+        if sibling.origin == own:
+            return False
     if not index.put_new(Record(wire.path, version, None, unplaced=True)):
         return False
     heard.changed += 1

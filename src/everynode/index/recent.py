@@ -30,14 +30,12 @@ class Recent:
         records[record.path] = record
 
     def changed(self, path: RelPath) -> None:
-        """The row of `path` is another one now, under another arrival, or gone."""
+        """The row of `path` is no work any more, or has another arrival, or is gone."""
         self._records.pop(path, None)
 
-    def settled(self, record: Record) -> None:
-        """The row was written again under the same arrival: it is work still, or it is not."""
-        if not record.unplaced:
-            self._records.pop(record.path, None)
-        elif record.path in self._records:
+    def marked(self, record: Record) -> None:
+        """The row was written again under the same arrival, and is work still, or again."""
+        if record.path in self._records:
             self._records[record.path] = record
         elif record.arrival > self.since:
             self.clear()  # it would belong among the others, in order

@@ -231,8 +231,10 @@ class Index:
         )
         if not self._connection.changes():
             return False
-        if self._recent:
-            self._recent.settled(Record(record.path, record.version, record.placed, record.unplaced, old.arrival, seal))
+        if not record.unplaced:
+            self._recent.changed(record.path)
+        else:
+            self._recent.marked(Record(record.path, record.version, record.placed, True, old.arrival, seal))
         if _not_carried(record) != _not_carried(old):
             count_not_carried(self.state.counters, old.placed, -1)
             count_not_carried(self.state.counters, record.placed, 1)

@@ -31,7 +31,7 @@ from everynode.model.path import RelPath, name_of, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import change_directory, change_file
 from everynode.tree.expected import Old, hold
-from everynode.tree.leaf import has_attributes, kind_of, same_object, stamp_of, time_of
+from everynode.tree.leaf import has_attributes, kind_of, stamp_of, time_of
 from everynode.tree.outcome import Absent, NotPut, PlaceOutcome, Put, Refusal, Staged
 from everynode.tree.reach import Reach
 from everynode.tree.refused import Refused, Vanished, changed, not_put
@@ -253,14 +253,15 @@ class _Placing:
         """The stamp of what was just placed; one without ctime when somebody was there since."""
         entry = staged.entry
         size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
-        placed = Stamp(staged.inode, 0, entry.mtime_ns, size)
         try:
             stat = self._kernel.stat_at(directory, name)
-        except OSError:
-            return placed
-        if entry.kind is Kind.DIRECTORY:  # its time changes with what is in it
-            return stamp_of(stat) if stat.st_ino == staged.inode and has_attributes(stat, entry) else placed
-        return stamp_of(stat) if same_object(placed, stat) and has_attributes(stat, entry) else placed
+        except FileNotFoundError:
+            return Stamp(staged.inode, 0, entry.mtime_ns, size)
+        stamp = stamp_of(stat)
+        if entry.kind is Kind.DIRECTORY:
+            return stamp
+        same = stamp.inode == staged.inode and stamp.mtime_ns == entry.mtime_ns and stamp.size == size
+        return stamp if same and has_attributes(stat, entry) else Stamp(staged.inode, 0, entry.mtime_ns, size)
 
     def _replace_link(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
         """A symlink's attributes cannot be set through an fd; by name they might hit somebody else's new object."""
