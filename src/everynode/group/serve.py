@@ -92,6 +92,8 @@ class RunServer:
                     await run.credit.acquire()
             except TimeoutError:
                 return  # it asks again when it wants more
+            if self._runs.get(peer) is not run:
+                return  # another request came meanwhile
             part = await ground.clock.offload_index(self._next_part, cursor, run)
             if type(part) is RunEnd:
                 await ground.links.send(peer, part)
