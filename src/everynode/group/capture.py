@@ -9,7 +9,7 @@ from typing import Any
 
 from everynode.group.announce import Announcer
 from everynode.group.ground import Ground
-from everynode.group.judge import Judgement, Looked, judge
+from everynode.group.judge import Judgement, Looked, is_suspect, judge
 from everynode.limits import BUSY_LOOK_INTERVAL_MS, BUSY_LOOKS_MAX, RETRY_MAX, RETRY_MIN, SCAN_BATCH
 from everynode.model.entry import Kind, Stamp
 from everynode.model.notice import Notice, What
@@ -223,7 +223,8 @@ class Capture:
         items: list[tuple[RelPath, Stamp | None]] = []
         for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
             placed = donor.placed if donor is not None else record.placed if record is not None else None
-            items.append((path, None if placed is None or look.forced else placed.stamp))
+            unread = look.forced or is_suspect(ground.index, record, ground.suspect_above)
+            items.append((path, None if placed is None or unread else placed.stamp))
         walked = {path: look.walked for path, look in looks.items() if look.walked is not None}
         seen = await ground.clock.offload(self._observe, items, walked)
         return [

@@ -178,7 +178,7 @@ def _change_unless_lost(
     suspect_above: int | None,
     out: Judgement,
 ) -> None:
-    if _is_suspect(index, record, suspect_above):
+    if is_suspect(index, record, suspect_above):
         assert record is not None and record.placed is not None
         version = _as_found(record.placed, change.placed.entry)
         lost = Placed(version, change.placed.entry, change.placed.stamp, record.placed.shown)
@@ -199,7 +199,7 @@ def _as_found(placed: Placed, found: Entry | None) -> Version:
     return Version(tuple(siblings), placed.version.context)
 
 
-def _is_suspect(index: Index, record: Record | None, suspect_above: int | None) -> bool:
+def is_suspect(index: Index, record: Record | None, suspect_above: int | None) -> bool:
     """After a power cut a change of ours that may never have reached the disk is no user's change.
 
     See DESIGN, section 5: the recorded version is fetched back, what the disk shows goes to the vault.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture, Look, Read
 from everynode.group.ground import Ground
+from everynode.group.judge import is_suspect
 from everynode.limits import SCAN_BATCH, SCAN_WAIT
 from everynode.model.entry import Kind, Stamp
 from everynode.model.path import ROOT, RelPath, ancestors_of, is_below
@@ -140,13 +141,16 @@ class Scanner:
         records: list[tuple[Record | None, Record | None]] = []
         index = self._ground.index
         get = index.get
+        suspect_above = self._ground.suspect_above
         for item in items:
             record = get(item.path)
             if record is not None:
                 seen.add(record.arrival)
                 placed = record.placed
                 stamp = placed.stamp if placed is not None else None
-                if stamp is not None and item.stamp is not None and stamp.matches(item.stamp):
+                same = stamp is not None and item.stamp is not None and stamp.matches(item.stamp)
+                # A power cut may leave an old content under new attributes: only reading tells.
+                if same and not is_suspect(index, record, suspect_above):
                     continue
             wanted[item.path] = item.stamp if item.kind is Kind.FILE else None
             records.append((record, None))
