@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -121,7 +121,7 @@ def _with_not_carried(meaning: Restamp | Known | Change, seen: Present) -> Resta
     flags = (HARD_LINKS if seen.links > 1 and seen.entry.kind == Kind.FILE else 0) | (XATTRS if seen.xattrs else 0)
     if not flags:
         return meaning
-    return replace(meaning, placed=msgspec.structs.replace(meaning.placed, not_carried=flags))
+    return msgspec.structs.replace(meaning, placed=msgspec.structs.replace(meaning.placed, not_carried=flags))
 
 
 def _is_directory(record: Record | None) -> bool:

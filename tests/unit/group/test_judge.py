@@ -11,7 +11,7 @@ from everynode.model.entry import Entry
 from everynode.model.ids import Origin, Sequence
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
-from everynode.model.record import Record
+from everynode.model.record import HARD_LINKS, XATTRS, Record
 from everynode.report.audit import Happening
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unchanged, Unlookable
 from tests.unit.core.samples import A, B, C, dead, directory, file, live, placed, record, stamp, symlink, version
@@ -60,6 +60,18 @@ def test_new_files_get_dots_without_holes_in_the_order_of_the_looks(index: Index
     assert judgement.happened == [(n, Happening.CREATED) for n in (b"b", b"a", b"c")]
     assert index.unplaced(0, 9) == []
     assert get(index, b"a").placed == placed(version(live(A, 2, file(b"a"))), at=stamp(9))
+
+
+def test_what_is_not_carried_is_noted_whatever_a_look_means(index: Index) -> None:
+    several_names = Present(file(b"x"), stamp(9), None, links=2, xattrs=True)
+    heard = version(live(B, 1, file(b"x")))
+    put(index, record(heard, path=b"known"))
+    for path in (b"new", b"known", b"new"):
+        judged(index, path, several_names)
+    for path in (b"new", b"known"):
+        found = get(index, path).placed
+        assert found is not None and found.not_carried == HARD_LINKS | XATTRS
+    assert (index.state.counters.hard_links, index.state.counters.xattrs) == (2, 2)
 
 
 def test_looks_that_prove_nothing_change_nothing(index: Index) -> None:
