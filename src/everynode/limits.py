@@ -60,6 +60,8 @@ BUSY_LOOKS_MAX = 40  # looks at a file that has a writer before it is followed o
 BUSY_LOOK_INTERVAL_MS = 250
 CHANGE_LOOKS_MAX = 5  # reads of a file that changes while read, before it counts as busy
 TICK_NS = 10_000_000  # a stamp younger than a clock tick at observation is not trusted later
+# A write to a file with several names has all be scanned for the others: not more often than this.
+NAMES_SCAN_INTERVAL = 5.0
 SCAN_BATCH = 1024  # paths looked at in one hop to a thread
 SYNC_INTERVAL = 5.0  # background sync of captured contents (raises synced_seq)
 

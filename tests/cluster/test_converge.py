@@ -163,3 +163,15 @@ def test_wait_for_all_fails_in_time_when_a_node_is_away() -> None:
         path = cluster[0].root / "important"
         path.write_bytes(b"important")
         assert cluster[0].ask("wait", str(path), "--nodes", "all", "--timeout", "2").returncode not in (0, 5)
+
+
+def test_what_is_written_through_one_name_of_a_file_reaches_its_other_names() -> None:
+    with Cluster(2) as cluster:
+        first = cluster[0].root / "first-name"
+        first.write_bytes(b"before")
+        os.link(first, cluster[0].root / "other-name")
+        cluster.wait_everywhere("other-name", b"before")
+        with open(first, "ab") as file:
+            file.write(b" and after")
+        cluster.wait_everywhere("other-name", b"before and after")
+        cluster.wait_equal()

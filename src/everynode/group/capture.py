@@ -10,7 +10,14 @@ from typing import Any
 from everynode.group.announce import Announcer
 from everynode.group.ground import Ground
 from everynode.group.judge import Judgement, Looked, is_suspect, judge
-from everynode.limits import BUSY_LOOK_INTERVAL_MS, BUSY_LOOKS_MAX, RETRY_MAX, RETRY_MIN, SCAN_BATCH
+from everynode.limits import (
+    BUSY_LOOK_INTERVAL_MS,
+    BUSY_LOOKS_MAX,
+    NAMES_SCAN_INTERVAL,
+    RETRY_MAX,
+    RETRY_MIN,
+    SCAN_BATCH,
+)
 from everynode.model.entry import Kind, Stamp
 from everynode.model.notice import Notice, What
 from everynode.model.path import ROOT, RelPath, is_below
@@ -57,6 +64,9 @@ class Capture:
         self._looks: dict[RelPath, Look] = {}
         self._wake = asyncio.Event()
         self._in_hand = 0
+        self._names_due: float | None = None
+        """When all is to be scanned because a file with several names was written to."""
+        self._names_scanned = float("-inf")
         self.scan_wanted: asyncio.Queue[RelPath] = asyncio.Queue()
         """Directories whose whole content must be looked at."""
         self.vault_notices: asyncio.Queue[bytes] = asyncio.Queue()
@@ -87,7 +97,7 @@ class Capture:
         self._wake.set()
 
     def pending(self) -> int:
-        return len(self._looks) + self._in_hand
+        return len(self._looks) + self._in_hand + (self._names_due is not None)
 
     async def run_notices(self) -> None:
         notices = self._ground.setup.notices
@@ -156,6 +166,13 @@ class Capture:
         await self._ground.may_change.wait()
         while True:
             batch, next_due = self._take_due()
+            if self._names_due is not None:
+                now = self._ground.clock.monotonic()
+                if self._names_due <= now:
+                    self._names_due, self._names_scanned = None, now
+                    self.scan_wanted.put_nowait(ROOT)
+                else:
+                    next_due = min(self._names_due, next_due or self._names_due)
             if batch:
                 await self.look(batch)
                 continue
@@ -274,6 +291,9 @@ class Capture:
         settle = ground.setup.policy.settle_ms / 1000
         for parent in judgement.parents:
             self.look_soon(parent, delay=settle)
+        changed = {path for path, _ in judgement.happened}
+        if any(look.path in changed and looks[look.path].forced and _written_in_place(look) for look in looked):
+            self._scan_for_names()
         for directory in judgement.directories_gone:
             self.scan_wanted.put_nowait(directory)
         if ground.setup.notices.method != "fanotify":
@@ -289,6 +309,16 @@ class Capture:
         if judgement.work or judgement.announcements:
             # Nothing may be left to place; but that a change of ours stands here is claimed by a pass of apply.
             ground.work.set()
+
+    def _scan_for_names(self) -> None:
+        """Who writes to a file writes to all its names, and the kernel tells of one: the others are found by a scan.
+
+        A log with two names must not cause scan on scan.
+        """
+        if self._names_due is None:
+            now = self._ground.clock.monotonic()
+            self._names_due = max(now, self._names_scanned + NAMES_SCAN_INTERVAL)
+            self._wake.set()
 
     def _busy(self, path: RelPath, look: Look) -> None:
         """A writer has it open: its close gives a notice; until then it is looked at now and then."""
@@ -334,11 +364,23 @@ class Capture:
         await self._judged(ROOT, busy=False)
 
     async def _judged(self, below: RelPath, *, busy: bool) -> None:
-        while self._in_hand or any(
-            (busy or not look.attempts) and (path == below or is_below(path, below))
-            for path, look in self._looks.items()
+        while (
+            self._in_hand
+            or (below == ROOT and self._names_due is not None)
+            or any(
+                (busy or not look.attempts) and (path == below or is_below(path, below))
+                for path, look in self._looks.items()
+            )
         ):
             await self._ground.wait_progress()
+
+
+def _written_in_place(look: Looked) -> bool:
+    """Whether the inode that was placed was changed, and has more names than this one."""
+    if type(look.seen) is not Present or look.seen.links < 2 or look.seen.entry.kind != Kind.FILE:
+        return False
+    placed = look.record.placed if look.record is not None else None
+    return placed is not None and placed.stamp is not None and placed.stamp.inode == look.seen.stamp.inode
 
 
 def _pid_of(looks: dict[RelPath, Look], path: RelPath) -> int:
