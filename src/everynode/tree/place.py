@@ -255,11 +255,12 @@ class _Placing:
         size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
         try:
             stat = self._kernel.stat_at(directory, name)
-        except FileNotFoundError:
+        except OSError:  # it stands there all the same, and under the staged name may lie somebody's work by now
             return Stamp(staged.inode, 0, entry.mtime_ns, size)
         stamp = stamp_of(stat)
-        if entry.kind is Kind.DIRECTORY:
-            return stamp
+        if entry.kind is Kind.DIRECTORY:  # its time changes with what is in it
+            same = stamp.inode == staged.inode and has_attributes(stat, entry)
+            return stamp if same else Stamp(staged.inode, 0, entry.mtime_ns, size)
         same = stamp.inode == staged.inode and stamp.mtime_ns == entry.mtime_ns and stamp.size == size
         return stamp if same and has_attributes(stat, entry) else Stamp(staged.inode, 0, entry.mtime_ns, size)
 
