@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from everynode.model.ids import Digest
 
 
@@ -25,9 +27,9 @@ class InlineContents:
     def get(self, digest: Digest) -> bytes | None:
         return self._contents.get(digest)
 
-    def drop(self, digests: set[Digest]) -> None:
+    def drop(self, digests: Iterable[bytes]) -> None:
         """No longer needed. A content that is wanted again is fetched."""
         for digest in digests:
-            content = self._contents.pop(digest, None)
+            content = self._contents.pop(Digest(digest), None)
             if content is not None:
                 self.bytes -= len(content)

@@ -7,6 +7,7 @@ Paths that cannot be placed are tried again later, alone; they are exceptions to
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from everynode.core.plan import Target
@@ -57,6 +58,10 @@ class Applier:
         self._gatherer = Gatherer(ground, fetcher)
         self._retries: dict[RelPath, Retry] = {}
         self._orphans: dict[RelPath, float] = {}
+        self._met: set[RelPath] = set()
+        """Troubled paths that the pass under way has met as work."""
+        self._wanted: set[Digest] = set()
+        """Contents that it could not place yet."""
 
     async def run(self) -> None:
         """Place, for ever. Before the first scan nothing is placed into a root that held something."""
@@ -97,8 +102,10 @@ class Applier:
         goal: Vector | None = None
         complete = True
         after = 0
-        met: set[RelPath] = set()
-        wanted: set[Digest] = set()
+        # Only of paths that are remembered for some trouble: a first copy has millions, and troubles are few.
+        troubled = {*self._retries, *self._heads.stuck, *ground.problems.paths_placing()}
+        self._met = set()
+        self._wanted = set()
         while True:
             choice = await ground.clock.offload_index(
                 choose,
@@ -119,10 +126,11 @@ class Applier:
                 complete = False
                 self._wake_when_free(choice.in_hand)
             complete = complete and all(path in self._heads.stuck for path in choice.not_due)
-            met.update(choice.not_due, choice.in_hand, (target.record.path for target in choice.targets))
-            wanted.update(Digest(e.digest) for target in choice.targets for e in contents_of(target))
-        self._drop_settled(met)
-        await self._fetcher.keep_only(wanted)
+            if troubled:
+                seen = (*choice.not_due, *choice.in_hand, *(target.record.path for target in choice.targets))
+                self._met.update(troubled.intersection(seen))
+        self._drop_settled(self._met)
+        await self._fetcher.keep_only(self._wanted)
         if complete and not self._fetcher.underway():
             self._claim_placed(goal)
 
@@ -166,10 +174,13 @@ class Applier:
         pending = len(waiting) - len(in_vain)
         jobs += [job for target in in_vain if (job := self._gatherer.instead(target, choice)) is not None]
         await self._give_up_lost(waiting)
+        for target in waiting:
+            self._wanted.update(Digest(entry.digest) for entry in contents_of(target))
         jobs, held = self._hold_orphans(jobs, choice)
         claimed = {path for job in jobs for path in _paths_of(job)}
         taken = claimed & ground.claims
         if taken:
+            self._keep_for_later(job for job in jobs if taken & set(_paths_of(job)))
             jobs = [job for job in jobs if not taken & set(_paths_of(job))]
             claimed = {path for job in jobs for path in _paths_of(job)}
         if not jobs and not choice.excluded:
@@ -225,7 +236,13 @@ class Applier:
             self._orphans.setdefault(path, now)
         young = {path for path in choice.orphans if now < self._orphans[path] + ORPHAN_WAIT}
         free = [job for job in jobs if not _has_ancestor(job.target.record.path, young)]
+        self._keep_for_later(job for job in jobs if _has_ancestor(job.target.record.path, young))
         return free, len(jobs) - len(free)
+
+    def _keep_for_later(self, jobs: Iterable[Job]) -> None:
+        """Not placed now, and what was fetched for them is wanted again."""
+        for job in jobs:
+            self._wanted.update(Digest(entry.digest) for entry in contents_of(job.target))
 
     def _given_up(self, jobs: list[Job], choice: Choice) -> list[RelPath]:
         if not choice.orphans:
@@ -238,27 +255,27 @@ class Applier:
     def _after(self, done: list[Done], committed: Committed) -> None:
         ground = self._ground
         problems = ground.problems
-        for path in committed.placed:
-            if self._retries:
+        if self._retries or self._heads.stuck or problems.paths_placing():
+            for path in committed.placed:
                 self._retries.pop(path, None)
-            if self._heads.stuck:
                 self._heads.stuck.pop(path, None)
-            problems.placed(path)
+                problems.placed(path)
         for path, denied in committed.denied:
             problems.placing(path, Trouble.ATTRIBUTE, f"cannot be set here: {denied}; run as root", blocks=False)
-        jobs = {one.job.target.record.path: one.job for one in done}
-        for outcome in committed.failed:
-            self._failed(outcome, jobs[outcome.path])
+        if committed.failed:
+            jobs = {one.job.target.record.path: one.job for one in done}
+            for outcome in committed.failed:
+                self._failed(outcome, jobs[outcome.path])
         self._announcer.announce(committed.adopted)
         if committed.adopted or committed.rechecked:
             ground.work.set()
         for name in committed.written:
             self._capture.vault_notices.put_nowait(name)
-        for job in jobs.values():
-            self._fetcher.used(job.source)
-            for loser in job.losers:
-                self._fetcher.used(loser.source)
-        ground.inline.drop({Digest(job.target.entry.digest) for job in jobs.values() if job.target.entry})
+        if self._fetcher.holds_any():
+            for one in done:
+                for source in (one.job.source, *(loser.source for loser in one.job.losers)):
+                    self._fetcher.used(source)
+        ground.inline.drop(one.job.target.entry.digest for one in done if one.job.target.entry is not None)
         ground.setup.journal.add_many(ground.setup.name, committed.happened)
         ground.progressed()
 
@@ -272,6 +289,7 @@ class Applier:
         pause = min(RETRY_MAX, old.pause * 2) if old is not None else FIRST_PAUSE
         since = old.since if old is not None else now
         self._retries[outcome.path] = Retry(now + pause, pause, since, dots)
+        self._met.add(outcome.path)
         if type(job.source) is MovedFrom:
             self._gatherer.immovable.add(job.source.path)
         if outcome.refusal is Refusal.CHANGED:
@@ -285,6 +303,7 @@ class Applier:
             self._stuck(record, dots)
 
     def _stuck(self, record: Record, dots: tuple[Dot, ...]) -> None:
+        self._met.add(record.path)
         if self._heads.stuck.get(record.path) != dots:
             self._heads.stuck[record.path] = dots
             self._ground.news.set()

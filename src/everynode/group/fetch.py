@@ -92,6 +92,9 @@ class Fetcher:
         """When the next failed fetch may be tried again (monotonic)."""
         return min((due for due, _ in self._failed.values()), default=None)
 
+    def holds_any(self) -> bool:
+        return bool(self._done)
+
     def used(self, source: object) -> None:
         """A staged content was placed, or removed: there is no second one."""
         for digest, done in list(self._done.items()):

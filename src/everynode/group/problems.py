@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from everynode.model.path import RelPath, is_below
@@ -71,6 +72,9 @@ class Problems:
 
     def unsupported(self) -> int:
         return sum(problem.trouble is Trouble.UNSUPPORTED for problem in self._looking.values())
+
+    def paths_placing(self) -> Iterable[RelPath]:
+        return self._placing.keys()
 
     def paths_looking(self) -> list[RelPath]:
         return list(self._looking)
