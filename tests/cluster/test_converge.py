@@ -175,3 +175,17 @@ def test_what_is_written_through_one_name_of_a_file_reaches_its_other_names() ->
             file.write(b" and after")
         cluster.wait_everywhere("other-name", b"before and after")
         cluster.wait_equal()
+
+
+def test_the_time_of_a_directory_follows_when_only_a_name_came_and_went() -> None:
+    with Cluster(2) as cluster:
+        folder = cluster[0].root / "folder"
+        folder.mkdir()
+        (folder / "file").write_bytes(b"1")
+        cluster.wait_equal()
+        (folder / "lock").write_bytes(b"")
+        (folder / "lock").unlink()
+        cluster.wait_equal(timeout=10)
+        (folder / "new").write_bytes(b"2")
+        (folder / "new").rename(folder / "file")
+        cluster.wait_equal(timeout=10)

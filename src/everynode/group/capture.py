@@ -20,7 +20,7 @@ from everynode.limits import (
 )
 from everynode.model.entry import Kind, Stamp
 from everynode.model.notice import Notice, What
-from everynode.model.path import ROOT, RelPath, is_below
+from everynode.model.path import ROOT, RelPath, is_below, parent_of
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
 from everynode.tree.observe import observe
@@ -289,7 +289,9 @@ class Capture:
                 case _:
                     ground.problems.looked(look.path)
         settle = ground.setup.policy.settle_ms / 1000
-        for parent in judgement.parents:
+        noticed = (look for look in looked if looks[look.path].forced or looks[look.path].noticed)
+        touched = {parent_of(look.path) for look in noticed if _touched_its_directory(look)} - {ROOT}
+        for parent in judgement.parents | touched:
             self.look_soon(parent, delay=settle)
         changed = {path for path, _ in judgement.happened}
         if any(look.path in changed and looks[look.path].forced and _written_in_place(look) for look in looked):
@@ -381,6 +383,16 @@ def _written_in_place(look: Looked) -> bool:
         return False
     placed = look.record.placed if look.record is not None else None
     return placed is not None and placed.stamp is not None and placed.stamp.inode == look.seen.stamp.inode
+
+
+def _touched_its_directory(look: Looked) -> bool:
+    """Whether a name came or went since the record was made; one that is gone may have been there in between."""
+    if type(look.seen) is Absent:
+        return True
+    if type(look.seen) is not Present:
+        return False
+    placed = look.record.placed if look.record is not None else None
+    return placed is None or placed.stamp is None or placed.stamp.inode != look.seen.stamp.inode
 
 
 def _pid_of(looks: dict[RelPath, Look], path: RelPath) -> int:
