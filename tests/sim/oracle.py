@@ -152,6 +152,8 @@ class Oracle:
                     (act.node == node and not spread) or not (content is None or left)
                 ):
                     act.undone = True
+            if (standing := content_of(now)) is not None:
+                self._known.add(standing)
             if content is not None and left and (spread or foreign):
                 continue  # a cut must not speak for users: this content has to come back
             self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
