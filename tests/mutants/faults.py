@@ -190,8 +190,11 @@ PLACED_UNSYNCED = Mutant(
 
 AUTHOR_UNSYNCED = Mutant(
     "acknowledgement before the sync of the author",
-    "`wait` syncs the author too",
-    (Edit("group/waiting.py", "                await self._keeper.sync()\n", ""),),
+    "`wait` syncs the author too, and who wrote it has it only once it is synced",
+    (
+        Edit("group/waiting.py", "                await self._keeper.sync()\n", ""),
+        Edit("group/heads.py", "        if own in placed:\n", "        if own in placed and not placed:\n"),
+    ),
     ("tests/sim/test_rules.py",),
 )
 
