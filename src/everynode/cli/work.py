@@ -23,6 +23,16 @@ Nodes = int | Literal["all"]
 PROGRESS_SECONDS = 0.5
 
 
+class Seconds(click.FloatRange):
+    """A time that ends: `nan` passes for a number and compares with nothing."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        seconds = super().convert(value, param, ctx)
+        if not isinstance(seconds, float) or seconds != seconds:
+            raise click.BadParameter(f"{value!r} is no number of seconds", ctx=ctx, param=param)
+        return seconds
+
+
 class NodesType(click.ParamType[Nodes]):
     """A number of nodes, or `all`."""
 
@@ -40,7 +50,7 @@ class NodesType(click.ParamType[Nodes]):
 @click.command(name="wait", epilog="Example: everynode wait /srv/www/index.html --nodes all --timeout 30")
 @click.argument("path", required=False, type=click.Path())
 @click.option("--nodes", type=NodesType(), default="all", show_default=True, help="On how many, this one included.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=None, help="Seconds; without: as long as it takes.")
+@click.option("--timeout", type=Seconds(min=0), default=None, help="Seconds; without: as long as it takes.")
 @click.option("--group", default=None, help="Only this group, when no PATH is given.")
 @common_options
 @pass_session
@@ -126,7 +136,7 @@ def _say_missing(reply: WaitReply) -> None:
 @click.argument("paths", nargs=-1, type=click.Path())
 @click.option("--renamed", type=(click.Path(), click.Path()), multiple=True, metavar="OLD NEW", help="A rename.")
 @click.option("--wait", "nodes", type=NodesType(), default=None, help="Until they are on so many nodes.")
-@click.option("--timeout", type=click.FloatRange(min=0), default=30.0, show_default=True, help="With --wait: seconds.")
+@click.option("--timeout", type=Seconds(min=0), default=30.0, show_default=True, help="With --wait: seconds.")
 @common_options
 @pass_session
 def hint(

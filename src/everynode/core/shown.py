@@ -9,6 +9,8 @@ defend its name against a file.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
@@ -30,6 +32,8 @@ def rank(sibling: Sibling, policy: ConflictPolicy, derived: bool) -> Rank:
             preference = entry.size
         case "smallest":
             preference = -entry.size
+        case _:
+            assert_never(policy)
     return (is_directory, sibling.content, sibling.live, preference, sibling.dot)
 
 

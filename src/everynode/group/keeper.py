@@ -157,6 +157,7 @@ class Keeper:
         """After a start, before anything is staged: account for what a crash left in the vault folder."""
         ground = self._ground
         setup = ground.setup
+        await ground.clock.offload(setup.root.clear_stage)
         names = await ground.clock.offload_index(lambda: {kept.name for kept in ground.index.vault.all()})
         for left in await ground.clock.offload(leftovers, setup.root, names):
             if left.name.startswith(b"p-"):

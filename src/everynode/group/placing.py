@@ -178,13 +178,15 @@ def _stage_all(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_ns: i
     wanted = [
         (job.target.record.path, entry, job.source) for job, entry in zip(contents, _entries(contents), strict=True)
     ]
-    for job, result in zip(contents, _stage_each(root, wanted), strict=True):
+    placed = {job.target.record.path: job.target.record.placed for job in contents}
+    fresh = {path for path, there in placed.items() if there is None or there.entry is None}
+    for job, result in zip(contents, _stage_each(root, wanted, fresh), strict=True):
         if isinstance(result, NotPut):
             done[job.target.record.path].outcome = result
         else:
             job.source = result
             all_staged.append(result)
-    results = _stage_each(root, [(loser.path, loser.sibling.entry, loser.source) for loser in losers])
+    results = _stage_each(root, [(loser.path, loser.sibling.entry, loser.source) for loser in losers], set())
     for loser, result in zip(losers, results, strict=True):
         if isinstance(result, NotPut):
             done[loser.path].outcome = result
@@ -205,8 +207,10 @@ def _entries(jobs: list[Job]) -> list[Entry]:
     return [job.target.entry for job in jobs if job.target.entry is not None]
 
 
-def _stage_each(root: Root, wanted: list[tuple[RelPath, Entry, Source | None]]) -> list[Staged | NotPut]:
-    """In one call for what is in memory; copies out of the vault one by one."""
+def _stage_each(
+    root: Root, wanted: list[tuple[RelPath, Entry, Source | None]], fresh: set[RelPath]
+) -> list[Staged | NotPut]:
+    """In one call for what is in memory; copies out of the vault one by one. `fresh`: where nothing stands."""
     results: list[Staged | NotPut | None] = [None] * len(wanted)
     items: list[StageItem] = []
     positions: list[int] = []
@@ -216,7 +220,7 @@ def _stage_each(root: Root, wanted: list[tuple[RelPath, Entry, Source | None]]) 
         elif type(source) is Kept:
             results[position] = restore_from(root, source.name, path, entry)
         else:
-            items.append(StageItem(path, entry, source if type(source) is bytes else None))
+            items.append(StageItem(path, entry, source if type(source) is bytes else None, path in fresh))
             positions.append(position)
     for position, result in zip(positions, stage(root, items), strict=True):
         results[position] = result

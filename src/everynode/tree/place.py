@@ -214,13 +214,23 @@ class _Placing:
             return self._put_new(item, directory, name, staged)
         held = hold(self._kernel, directory, name, item.expected, old)
         try:
-            return self._exchange(item, directory, name, staged, held)
+            return self._exchange(item, directory, name, self._into_vault(staged), held)
         finally:
             held.close()
 
+    def _into_vault(self, staged: Staged) -> Staged:
+        """What is exchanged must lie in the vault: the old object gets its name there."""
+        folder = self._root.folder_of(staged.name)
+        if folder == self._vault:
+            return staged
+        name = self._root.new_name(STAGED_KIND)
+        self._kernel.rename_at(folder, staged.name, self._vault, name, RenameFlag.NOREPLACE)
+        return msgspec.structs.replace(staged, name=name)
+
     def _put_new(self, item: PlaceItem, directory: int, name: bytes, staged: Staged) -> Put:
         try:
-            self._kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.NOREPLACE)
+            folder = self._root.folder_of(staged.name)
+            self._kernel.rename_at(folder, staged.name, directory, name, RenameFlag.NOREPLACE)
         except FileExistsError as error:
             raise changed("something stands there that was not known") from error
         return Put(item.path, self._stamp(directory, name, staged), staged.entry, denied=staged.denied)

@@ -15,6 +15,11 @@ from everynode.tree.reach import OPEN_DIRECTORY, Reach
 
 MARKER_NAME = b"marker"
 VAULT_NAME = b"vault"
+STAGE_NAME = b"stage"
+"""Holds new files that replace nothing. Apart from the vault, so that the kernel need not tell us of each step of them:
+nobody else can have anything in there, while a file in the vault may still be written by who had it open."""
+FRESH_KIND = b"f"
+"""First letter of the names in there."""
 FORMAT = 1
 MARKER_BYTES_MAX = 4096
 
@@ -26,11 +31,13 @@ class Root:
     reports every lost write since.
     """
 
-    def __init__(self, kernel: Kernel, path: bytes, group_id: bytes, fds: tuple[int, int, int], life: bytes) -> None:
+    def __init__(
+        self, kernel: Kernel, path: bytes, group_id: bytes, fds: tuple[int, int, int, int], life: bytes
+    ) -> None:
         self.kernel = kernel
         self.path = path
         self.group_id = group_id
-        self.fd, self._own_fd, self.vault_fd = fds
+        self.fd, self._own_fd, self.vault_fd, self.stage_fd = fds
         stat = kernel.stat_fd(self.fd)
         self.device = stat.st_dev
         self._inode = stat.st_ino
@@ -63,6 +70,7 @@ class Root:
             _claim(kernel, shown, opened[1], group_id, create)
             # The vault holds nothing that is not replaceable by peers or older than the tree: made when missing.
             opened.append(_open_folder(kernel, opened[1], VAULT_NAME, True))
+            opened.append(_open_folder(kernel, opened[1], STAGE_NAME, True))
             if create:
                 kernel.sync_file(fd)
         except OSError as error:
@@ -72,7 +80,7 @@ class Root:
             _close_all(kernel, opened)
             raise
         life = life or os.urandom(6).hex().encode()
-        return cls(kernel, path, group_id, (opened[0], opened[1], opened[2]), life)
+        return cls(kernel, path, group_id, (opened[0], opened[1], opened[2], opened[3]), life)
 
     def check(self) -> None:
         """Prove that the root is still reached by its path and still bears our marker.
@@ -110,8 +118,21 @@ class Root:
         return self.kernel.open_beneath(self._own_fd, VAULT_NAME, OPEN_DIRECTORY)
 
     def new_name(self, kind: bytes) -> bytes:
-        """A name in the vault folder that was never used before. Safe from any thread."""
+        """A name in our folders that was never used before. Safe from any thread."""
         return b"%s-%s-%x" % (kind, self._life, next(self._numbers))
+
+    def folder_of(self, name: bytes) -> int:
+        """The folder in which a name made by `new_name` lies: objects that replace nothing are staged apart."""
+        return self.stage_fd if name.startswith(FRESH_KIND) else self.vault_fd
+
+    def clear_stage(self) -> None:
+        """Drop what a crash left half done there: only ever copies of what peers have. Raises OSError."""
+        fd = self.kernel.open_beneath(self._own_fd, STAGE_NAME, OPEN_DIRECTORY)
+        try:
+            for name in self.kernel.list_directory(fd):
+                self.kernel.unlink_at(fd, name)
+        finally:
+            self.kernel.close(fd)
 
     def release(self) -> None:
         """The group is given up: without its marker the root may be given to another one. All else stays."""
@@ -120,7 +141,7 @@ class Root:
 
     def close(self) -> None:
         """Once, after the last use."""
-        _close_all(self.kernel, [self.vault_fd, self._own_fd, self.fd])
+        _close_all(self.kernel, [self.stage_fd, self.vault_fd, self._own_fd, self.fd])
 
 
 def _close_all(kernel: Kernel, fds: list[int]) -> None:

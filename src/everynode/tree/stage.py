@@ -25,7 +25,7 @@ from everynode.tree.leaf import (
 from everynode.tree.outcome import NotPut, Refusal, Staged
 from everynode.tree.reach import OPEN_DIRECTORY
 from everynode.tree.refused import Refused, not_put
-from everynode.tree.root import Root
+from everynode.tree.root import FRESH_KIND, Root
 
 STAGED_KIND = b"n"
 """First letter of the names of new objects, and of what is vaulted under them by an exchange."""
@@ -38,6 +38,8 @@ class StageItem(msgspec.Struct, frozen=True, gc=False):
     """A file or symlink."""
     content: bytes | None = None
     """The bytes of a file."""
+    fresh: bool = False
+    """Nothing is known to stand at the path."""
 
 
 def stage(root: Root, items: Sequence[StageItem]) -> list[Staged | NotPut]:
@@ -49,7 +51,7 @@ def stage(root: Root, items: Sequence[StageItem]) -> list[Staged | NotPut]:
     for item in items:
         try:
             if item.entry.kind is Kind.FILE:
-                done.append(_stage_file(root, item.entry, item.content))
+                done.append(_stage_file(root, item.entry, item.content, item.fresh))
             else:
                 done.append(stage_symlink(root, item.entry))
         except Refused as refused:
@@ -59,13 +61,14 @@ def stage(root: Root, items: Sequence[StageItem]) -> list[Staged | NotPut]:
     return done
 
 
-def _stage_file(root: Root, entry: Entry, content: bytes | None) -> Staged:
+def _stage_file(root: Root, entry: Entry, content: bytes | None, fresh: bool) -> Staged:
     _check(entry)
     if content is None or len(content) != entry.size or digest_bytes(content) != entry.digest:
         raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "the bytes received are not those of its digest; fetch again")
     kernel = root.kernel
-    name = root.new_name(STAGED_KIND)
-    fd = kernel.create_at(root.vault_fd, name, entry.mode & 0o777)
+    name = root.new_name(FRESH_KIND if fresh else STAGED_KIND)
+    folder = root.folder_of(name)
+    fd = kernel.create_at(folder, name, entry.mode & 0o777)
     try:
         try:
             if content:
@@ -74,7 +77,7 @@ def _stage_file(root: Root, entry: Entry, content: bytes | None) -> Staged:
         finally:
             kernel.close(fd)
     except OSError:
-        kernel.unlink_at(root.vault_fd, name)
+        kernel.unlink_at(folder, name)
         raise
 
 

@@ -22,7 +22,7 @@ def make_durable(root: Root, names: Sequence[bytes]) -> None:
     unopened = False
     for name in names:
         try:
-            fd = root.kernel.open_beneath(root.vault_fd, name, OPEN_FILE)
+            fd = root.kernel.open_beneath(root.folder_of(name), name, OPEN_FILE)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EACCES):
                 raise

@@ -69,7 +69,7 @@ def remove(root: Root, names: Iterable[bytes]) -> None:
     """Delete objects of the vault folder. Idempotent. Raises OSError."""
     for name in names:
         try:
-            root.kernel.unlink_at(root.vault_fd, name)
+            root.kernel.unlink_at(root.folder_of(name), name)
         except FileNotFoundError:
             pass
         except (IsADirectoryError, PermissionError):

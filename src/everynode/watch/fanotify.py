@@ -38,6 +38,9 @@ _WHY = {
 }
 
 
+_STAGE_FOLDER = RESERVED_NAME + b"/stage"
+
+
 class FanotifyNotices:
     """`group.seams.Notices` over fanotify. One task may wait in `next`; all methods belong to one thread."""
 
@@ -63,6 +66,7 @@ class FanotifyNotices:
             self._group = kernel.open_group(unlimited_queue=self._unlimited)
             kernel.mark_filesystem(self._group, self._root)
             self._check_handles()
+            self._ignore_stage()
         except OSError as error:
             self.close()
             raise self._unavailable(_WHY.get(error.errno or 0, str(error))) from error
@@ -98,6 +102,19 @@ class FanotifyNotices:
             path_of_fd(self._root)
         except FileNotFoundError:
             raise self._unavailable("/proc is not mounted; mount it") from None
+
+    def _ignore_stage(self) -> None:
+        """Nobody but us has anything in the folder for new files."""
+        try:
+            stage = os.open(_STAGE_FOLDER, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._root)
+        except OSError:
+            return  # no group keeps this root (yet)
+        try:
+            kernel.ignore_in(self._group, stage)
+        except OSError:
+            pass  # an older kernel: our own notices are read and left out, as everywhere
+        finally:
+            os.close(stage)
 
     def _check_handles(self) -> None:
         """The mark alone is no use: handles must lead to paths."""
