@@ -46,6 +46,13 @@ def test_the_table_of_commands_is_shown_without_importing_them() -> None:
         assert text.split()[0] in result.output
 
 
+@pytest.mark.parametrize("seconds", ["nan", "-1", "soon"])
+def test_a_wait_that_could_never_end_is_refused(api: RunningApi, seconds: str) -> None:
+    result = run(api, "wait", "--timeout", seconds)
+    assert result.exit_code == 2
+    assert seconds in result.output
+
+
 def test_status_shows_the_verdict_first(api: RunningApi) -> None:
     result = run(api, "status")
     assert result.exit_code == 0
