@@ -77,18 +77,22 @@ def wait(session: Session, path: str | None, nodes: Nodes, timeout: float | None
 
 
 def _wait(session: Session, body: dict[str, object], timeout: float | None) -> tuple[bytes, WaitReply]:
-    """One request as long as the API allows, and the next one, until done or time is up."""
+    """One request as long as the API allows, and the next one, until done or time is up.
+
+    An answer that comes before its time is up is the last: waiting longer will not help.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = API_WAIT_MAX if deadline is None else min(API_WAIT_MAX, max(0.0, deadline - time.monotonic()))
+        began = time.monotonic()
+        left = API_WAIT_MAX if deadline is None else min(API_WAIT_MAX, max(0.0, deadline - began))
         asked = {**body, "timeout": left}
         if sys.stderr.isatty() and not session.json:
             raw = _with_progress(session, asked, left)
         else:
             raw = session.client.post_raw("/v1/wait", asked, timeout=left + REQUEST_TIMEOUT)
         reply = msgspec.json.decode(raw, type=WaitReply)
-        stopped = any(result.wanted == 0 for result in reply.groups.values())  # waiting longer will not help
-        if reply.done or stopped or (deadline is not None and time.monotonic() >= deadline):
+        now = time.monotonic()
+        if reply.done or now < began + left or (deadline is not None and now >= deadline):
             return raw, reply
 
 

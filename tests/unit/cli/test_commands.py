@@ -109,6 +109,13 @@ def test_wait_maps_a_path_and_reports(api: RunningApi) -> None:
     assert api.node.group.asked[0][1:3] == (b"a.html", 2)  # type: ignore[index]
 
 
+def test_wait_does_not_ask_again_what_was_answered_before_the_time_was_up(api: RunningApi) -> None:
+    api.node.group.wait_result = WaitResult(done=False, reached=0, wanted=2, reason="it does not exist")
+    result = run(api, "wait", inside(api, b"nothing"))
+    assert result.exit_code == 1
+    assert "it does not exist" in result.output
+
+
 def test_wait_in_vain_says_who_is_missing(api: RunningApi) -> None:
     api.node.group.wait_result = WaitResult(done=False, reached=1, wanted=2, missing=("b",))
     result = run(api, "wait", "--timeout", "0")
