@@ -51,7 +51,15 @@ def _unreachable(status: NodeStatus) -> str:
 
 
 def _not_in_sync(status: NodeStatus) -> str:
-    return "; ".join(f"{group.name} {_why_not_in_sync(group)}" for group in status.groups if not group.in_sync)
+    linked = {peer.node for peer in status.peers if peer.linked}
+    reasons = []
+    for group in status.groups:
+        closed = [peer.name for peer in group.peers if not peer.open and peer.node in linked]
+        if not group.in_sync:
+            reasons.append(f"{group.name} {_why_not_in_sync(group)}")
+        elif closed:
+            reasons.append(f"{group.name} does not run on {', '.join(closed)}: see `everynode status` there")
+    return "; ".join(reasons)
 
 
 def _why_not_in_sync(group: GroupStatus) -> str:
@@ -62,6 +70,7 @@ def _why_not_in_sync(group: GroupStatus) -> str:
     if group.backlog:
         return f"has {group.backlog} to place"
     if group.problems_blocking:
-        return f"has {group.problems_blocking} problems: `everynode problems`"
+        several = "s" if group.problems_blocking > 1 else ""
+        return f"has {group.problems_blocking} problem{several}: `everynode problems`"
     behind = [peer.name for peer in group.peers if peer.open and peer.behind]
     return f"waits for {', '.join(behind)}" if behind else "is not in sync"
