@@ -13,6 +13,7 @@ from everynode.group.heads import HeadsKeeper
 from everynode.group.keeper import Keeper
 from everynode.group.scan import Scanner
 from everynode.limits import PROBLEMS_SHOWN_MAX, SCAN_BATCH
+from everynode.model.entry import Kind
 from everynode.model.ids import Dot, NodeId, show_node
 from everynode.model.path import ROOT, RelPath, show_path
 from everynode.model.record import Vector
@@ -94,6 +95,10 @@ class Waiter:
         if path is None:
             return dict(index.knowledge)
         record = index.get(path)
+        excluder = self._ground.excluder
+        directory = record is not None and any(s.entry.kind == Kind.DIRECTORY for s in record.version.siblings)
+        if excluder and excluder.excluded(path, directory):
+            return set()
         dots = set(dots_of(record)) if record is not None else set()
         after = b""
         while records := index.below(path, after, SCAN_BATCH):
