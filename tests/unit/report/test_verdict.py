@@ -77,7 +77,7 @@ def test_the_line_says_why_a_group_is_not_in_sync(status: GroupStatus, word: str
 
 
 def test_a_linked_peer_on_which_a_group_does_not_run_is_not_in_sync() -> None:
-    halted_there = group(peers=(GroupPeer(node="b", name="b", open=False),))
+    halted_there = group(peers=(GroupPeer(node="b" * 26, name="b", open=False),))
     line, code = verdict(node(halted_there, peers=(peer("b", linked=True),)))
     assert code == 1
     assert "does not run on b" in line
