@@ -81,6 +81,10 @@ class Waiter:
         reached = self._heads.reached(dots)
         names = tuple(sorted(ground.setup.node_name(node) for node in reached.missing))
         done = len(reached.nodes) >= wanted
+        blocking = ground.problems.blocking() if path is None else 0
+        if done and blocking:
+            why = f"{blocking} problems keep paths from being in sync: see `everynode problems`"
+            return WaitResult(done=False, reached=len(reached.nodes), wanted=wanted, missing=names, reason=why)
         reason = "" if done else self._why_not(wanted, members)
         return WaitResult(done=done, reached=len(reached.nodes), wanted=wanted, missing=names, reason=reason)
 

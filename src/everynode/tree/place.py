@@ -329,6 +329,10 @@ class _Placing:
             self._kernel.rename_at(from_directory, name_of(source.path), directory, name, RenameFlag.NOREPLACE)
         except FileExistsError as error:
             raise changed("something stands there that was not known") from error
+        if not self._reach.still_there(parent_of(source.path)):
+            # What we took had another name by then, and whoever gave it that wants it there.
+            self._kernel.rename_at(directory, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
+            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, MOVED)
         stat = self._kernel.stat_at(directory, name)
         if not held.is_intact(stat):
             raise changed("another version was moved here than the expected one")
@@ -341,7 +345,8 @@ class _Placing:
         kernel = self._kernel
         name = self._root.new_name(STAGED_KIND)
         kernel.rename_at(from_directory, name_of(source.path), self._vault, name, RenameFlag.NOREPLACE)
-        if not held.is_intact(kernel.stat_at(self._vault, name)):
+        there = self._reach.still_there(parent_of(source.path))
+        if not there or not held.is_intact(kernel.stat_at(self._vault, name)):
             kernel.rename_at(self._vault, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
             raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place was changed here; fetch it")
         return finish_file(kernel, held.fd, name, entry)
