@@ -329,13 +329,12 @@ class _Placing:
             self._kernel.rename_at(from_directory, name_of(source.path), directory, name, RenameFlag.NOREPLACE)
         except FileExistsError as error:
             raise changed("something stands there that was not known") from error
-        if not self._reach.still_there(parent_of(source.path)):
-            # What we took had another name by then, and whoever gave it that wants it there.
-            self._kernel.rename_at(directory, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
-            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, MOVED)
         stat = self._kernel.stat_at(directory, name)
-        if not held.is_intact(stat):
-            raise changed("another version was moved here than the expected one")
+        there = self._reach.still_there(parent_of(source.path))
+        if not there or not held.is_intact(stat):
+            # We took what somebody wrote there, or moved away with its directory, a moment ago: it goes back.
+            self._kernel.rename_at(directory, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
+            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, MOVED if not there else "its old place was changed here")
         return Put(item.path, stamp_of(stat), item.entry)
 
     def _move_aside(self, entry: Entry, from_directory: int, source: MovedFrom, held: Old) -> Staged:

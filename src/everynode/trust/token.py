@@ -77,14 +77,14 @@ def parse_token(text: str) -> Token:
     if wrong:
         raise TrustError(f"the token is mistyped: {wrong!r} cannot occur in one; copy it again")
     data = _decode(body)
-    if b32encode(data).decode().rstrip("=").lower() != body:
-        raise TrustError("the token is mistyped (a character too many or too few): copy it again")
     length = int.from_bytes(data[:_LENGTH_BYTES], "big")
     packed, rest = data[_LENGTH_BYTES : _LENGTH_BYTES + length], data[_LENGTH_BYTES + length :]
     if len(data) < _LENGTH_BYTES or len(rest) < _CHECKSUM_BYTES:
         raise TrustError("the token is truncated: paste it whole, from everynode1- to its end")
     if rest != hashlib.sha256(packed).digest()[:_CHECKSUM_BYTES]:
         raise TrustError("the token is mistyped (its checksum is wrong): copy it again")
+    if b32encode(data).decode().rstrip("=").lower() != body:
+        raise TrustError("the token is mistyped (a character too many or too few): copy it again")
     try:
         token = msgspec.msgpack.decode(packed, type=Token)
         for address in token.addresses:
