@@ -120,8 +120,8 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
 def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
     """Nobody has the content of our own change any more, a power cut took it: another change takes its place.
 
-    It says what the disk shows where that change was shown, or was all there is; else it is a deletion beside what
-    others wrote. It supersedes that change alone. None: more was heard of the path meanwhile.
+    Where it was all there is, that says what the disk shows; beside what others wrote or deleted it is a deletion, for
+    what a power cut left of a file is nobody's work. It supersedes that change alone. None: more was heard meanwhile.
     """
     with index.transaction():
         record = index.get(path)
@@ -129,15 +129,17 @@ def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
         if record is None or lost is None:
             return None
         old = record.placed
-        shown = old is not None and (old.shown == dot or len(record.version.siblings) == 1)
-        there = old.entry if old is not None and shown else None
+        alone = len(record.version.siblings) == 1
+        stood_for_it = old is not None and (alone or old.shown == dot)
+        lives = alone and old is not None and old.entry is not None
         sequence = index.next_sequence()
-        lives = there is not None
-        base = make_version([lost], {})
-        change = supersede(base, index.origin, sequence, there or lost.entry, live=lives, content=lives)
+        entry = old.entry if old is not None and old.entry is not None and alone else lost.entry
+        change = supersede(make_version([lost], {}), index.origin, sequence, entry, live=lives, content=lives)
         version = merge(record.version, change)
-        placed = Placed(change, there, old.stamp, (index.origin, sequence)) if old is not None and shown else old
-        unplaced = len(version.siblings) > 1 or not shown
+        placed = old
+        if old is not None and stood_for_it:
+            placed = Placed(change, old.entry, old.stamp, (index.origin, sequence))
+        unplaced = not alone or old is None
         index.put(Record(path, version, placed, unplaced), record)
         index.claim_one(index.origin, sequence)
         index.recheck_ancestors(path)

@@ -208,5 +208,8 @@ def test_what_others_wrote_beside_a_lost_content_stays(index: Index) -> None:
     put(index, record(version(lost, theirs), placed(version(lost, theirs), file(b"left")), path=A_PATH, unplaced=True))
     assert give_up(index, A_PATH, dot(A, 1)) is not None
     now = get(index, A_PATH)
-    assert now.version == version(live(A, 2, file(b"left")), theirs)
+    # What the power cut left is nobody's work: it is no version beside theirs, and goes to the vault.
+    assert now.version == version(dead(A, 2, file(b"lost", mtime=9)), theirs)
+    assert now.placed is not None
+    assert now.placed.entry == file(b"left")
     assert now.unplaced
