@@ -331,7 +331,11 @@ class _Placing:
             raise changed("something stands there that was not known") from error
         stat = self._kernel.stat_at(directory, name)
         there = self._reach.still_there(parent_of(source.path))
-        if not there or not held.is_intact(stat):
+        intact = held.is_intact(stat)
+        if there and not intact and stat.st_mtime_ns >= stat.st_ctime_ns:
+            # Our rename set the ctime, a write sets both: this one came after, and belongs to the new name.
+            raise changed("it was written to in its new place at once")
+        if not there or not intact:
             # We took what somebody wrote there, or moved away with its directory, a moment ago: it goes back.
             self._kernel.rename_at(directory, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
             raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, MOVED if not there else "its old place was changed here")
