@@ -17,6 +17,7 @@ from everynode.daemon.node import Node
 from everynode.daemon.notify import notify, watchdog_seconds
 from everynode.daemon.server import LocalServer, bound_socket
 from everynode.kernel.linux import ignore_lease_breaks
+from everynode.kernel.memory import keep_freed_memory
 from everynode.limits import GC_THRESHOLD
 
 logger = logging.getLogger("everynode.daemon")
@@ -34,6 +35,7 @@ def run(home_path: str, log_level: str = "info") -> int:
         _raise_file_limit()
         # A write to a file on which we hold a read lease sends SIGIO, which would end us.
         ignore_lease_breaks()
+        keep_freed_memory()
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(home, membership))
 

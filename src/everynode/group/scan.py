@@ -43,10 +43,6 @@ class Progress:
     expected: int = 0
 
 
-LOOKERS = 2
-"""Batches under way at once: one on the disk, one in the index."""
-
-
 class Scanner:
     """One scan at a time; further wishes wait in capture's queue."""
 
@@ -106,7 +102,7 @@ class Scanner:
             self.progress = None
 
     async def _walk(self, batches: Iterator[list[WalkItem]], seen: Seen, unproved: list[RelPath]) -> None:
-        """Walking, looking and judging overlap: one batch is read while the one before is written to the index."""
+        """One batch is listed while the one before is looked at; more side by side would only wait for each other."""
         clock = self._ground.clock
         found: asyncio.Queue[tuple[Wanted, Read] | None] = asyncio.Queue(1)
 
@@ -115,12 +111,10 @@ class Scanner:
                 await self._look(*some)
 
         async with asyncio.TaskGroup() as group:
-            for _ in range(LOOKERS):
-                group.create_task(look())
+            group.create_task(look())
             while (batch := await clock.offload(_next_batch, batches)) is not None:
                 await found.put(await self._compare(batch, seen, unproved))
-            for _ in range(LOOKERS):
-                await found.put(None)
+            await found.put(None)
 
     async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> tuple[Wanted, Read]:
         ground = self._ground
