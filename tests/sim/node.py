@@ -301,6 +301,8 @@ class SimNode:
     def _placed(self, path: bytes) -> None:
         inode = find(self.disk, ROOT_PATH + b"/" + path)
         now = self.loop.time()
+        if inode is not None and inode.is_file and inode.writers:
+            return  # a user is at it: what was moved forth and back under his hands is his, and not done
         self.oracle.placed(self.node, now, path, None if inode is None else seen(inode))
         if inode is not None and inode.is_directory:
             for name in inode.children:

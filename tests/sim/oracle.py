@@ -33,6 +33,8 @@ from tests.sim.user import Seen, Tree
 
 # What was placed so shortly before a crash may not be in the index: seconds of virtual time.
 RECORD_SECONDS = 5.0
+# As long a daemon may be dead, or not have looked, before its machine loses power as well.
+UNSEEN_SECONDS = 10.0
 
 
 @dataclass(eq=False)
@@ -132,6 +134,13 @@ class Oracle:
         Of nodes that lose power together each is told of when all have lost it.
         """
         self.violations += self.promises.broken(node, after, vault)
+        for acts_of_path in self.acts.values():
+            for act in acts_of_path:
+                if act.node == node and time - act.time < UNSEEN_SECONDS:
+                    # The daemon may have been dead, or not have looked yet: what stands there after a cut is taken
+                    # for what the cut left, and goes to the vault; what is absent, for what it took.
+                    act.unsure = act.unsure or act.after is None
+                    act.early = True
         elsewhere = list(others)
         for path in sorted({*before, *after}):
             was, now = before.get(path), after.get(path)

@@ -178,7 +178,7 @@ def _change_unless_lost(
     suspect_above: int | None,
     out: Judgement,
 ) -> None:
-    if is_suspect(index, record, suspect_above):
+    if is_suspect(index, record, suspect_above) and _a_cut_can_leave(record, change.placed.entry):
         assert record is not None and record.placed is not None
         version = _as_found(record.placed, change.placed.entry)
         lost = Placed(version, change.placed.entry, change.placed.stamp, record.placed.shown)
@@ -186,6 +186,14 @@ def _change_unless_lost(
         out.work = True
     else:
         _change(index, path, record, change, content, out)
+
+
+def _a_cut_can_leave(record: Record | None, seen: Entry | None) -> bool:
+    """Where nothing stood, a power cut brings back what was deleted, whole or emptied; all else is somebody's work."""
+    placed = record.placed if record is not None else None
+    if placed is None or placed.entry is not None or seen is None or not seen.size:
+        return True
+    return any(sibling.entry.same_content(seen) for sibling in placed.version.siblings)
 
 
 def _as_found(placed: Placed, found: Entry | None) -> Version:
@@ -216,15 +224,17 @@ def _change(
     index: Index, path: RelPath, record: Record | None, change: Change, content: bytes | None, out: Judgement
 ) -> None:
     several = len(change.version.siblings) > 1
+    # What was being put right here still is: attributes that the cut took, or that were heard of.
+    unfinished = record is not None and record.unplaced and change.placed.entry not in (None, change.sibling.entry)
     # Other siblings may have to be shown instead, and losers belong in the vault.
-    new = Record(path, change.version, change.placed, unplaced=several)
+    new = Record(path, change.version, change.placed, unplaced=several or unfinished)
     if record is not None:
         index.put(new, record)
     elif not index.put_new(new):
         out.again.append(path)  # it was heard of since its record was looked for
         return
     index.claim_one(change.sibling.origin, change.sibling.sequence)
-    out.work = out.work or several
+    out.work = out.work or several or unfinished
     before = record.placed.entry if record is not None and record.placed is not None else None
     now = change.placed.entry
     if (before is None) != (now is None):
