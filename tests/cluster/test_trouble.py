@@ -109,10 +109,12 @@ def test_a_full_disk_stops_only_what_does_not_fit_and_ends_when_there_is_room() 
 def test_a_file_that_may_not_be_read_is_a_problem_of_its_own() -> None:
     with Cluster(2, powerless=True) as cluster:
         root = cluster[0].root
-        secret = root / "secret"
+        secret = root.with_name("secret")
         secret.write_bytes(b"of somebody")
         secret.chmod(0o600)
         os.chown(secret, SOMEBODY, SOMEBODY)
+        # It comes in as it is: written in place it would be read before it has its owner.
+        secret = secret.rename(root / "secret")
         (root / "open").write_bytes(b"for all")
         cluster.wait_there(1, "open", b"for all")
         cluster.wait_said(0, "problems", text="secret")

@@ -12,8 +12,8 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 FAST = 16
 CHUNK = 25
-CHUNKS = 12
-HEAVY_FROM = 600
+CHUNKS = 11
+HEAVY_FROM = 390
 
 
 def run(first: int, count: int) -> str:

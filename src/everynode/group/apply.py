@@ -6,7 +6,6 @@ Paths that cannot be placed are tried again later, alone; they are exceptions to
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, wanted_contents
 from everynode.group.commit import Committed, commit, give_up
 from everynode.group.fetch import Fetcher
+from everynode.group.first import first_of
 from everynode.group.gather import Gatherer, Job
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
@@ -89,13 +89,8 @@ class Applier:
         if not dues:
             await ground.work.wait()
             return
-        timer = asyncio.ensure_future(ground.clock.sleep(max(0.01, min(dues) - ground.clock.monotonic())))
-        work = asyncio.ensure_future(ground.work.wait())
-        try:
-            await asyncio.wait((timer, work), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            work.cancel()
+        pause = max(0.01, min(dues) - ground.clock.monotonic())
+        await first_of(ground.clock.sleep(pause), ground.work.wait())
 
     async def _pass(self) -> None:
         ground = self._ground

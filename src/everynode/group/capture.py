@@ -1,13 +1,13 @@
-"""Capture: from notices and hints to this node's changes: settle, then look, then judge, then announce."""
+"""Capture: from paths that may have changed to this node's changes: settle, then look, then judge, then announce."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from everynode.group.announce import Announcer
+from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import Judgement, Looked, is_suspect, judge
 from everynode.limits import (
@@ -19,7 +19,6 @@ from everynode.limits import (
     SCAN_BATCH,
 )
 from everynode.model.entry import Kind, Stamp
-from everynode.model.notice import Notice, What
 from everynode.model.path import ROOT, RelPath, is_below, parent_of
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
@@ -84,6 +83,7 @@ class Capture:
         donor: RelPath | None = None,
         noticed: bool = False,
         deep: bool = False,
+        scan_after: RelPath | None = None,
     ) -> None:
         """Queue a path. Asking again makes it sooner and more thorough, never later or less."""
         due = self._ground.clock.monotonic() + delay
@@ -94,70 +94,11 @@ class Capture:
         look.donor = None if look.forced else donor or look.donor
         look.noticed = look.noticed or noticed
         look.deep = look.deep or deep
+        look.scan_after = scan_after or look.scan_after
         self._wake.set()
 
     def pending(self) -> int:
         return len(self._looks) + self._in_hand + (self._names_due is not None)
-
-    async def run_notices(self) -> None:
-        notices = self._ground.setup.notices
-        while True:
-            await self.notice(await notices.next())
-
-    async def notice(self, notices: Iterable[Notice]) -> None:
-        settle = self._ground.setup.policy.settle_ms / 1000
-        for notice in notices:
-            what, path = notice.what, notice.path
-            if what & What.OVERFLOW:
-                self.scan_wanted.put_nowait(path)
-            elif what & What.VAULT:
-                self.vault_notices.put_nowait(path)
-            elif what & What.RENAMED and notice.source is not None:
-                await self._renamed(notice.source, path, bool(what & What.DIRECTORY), notice.pid)
-            elif what & What.WRITTEN and what & What.DIRECTORY:
-                self.scan_wanted.put_nowait(path)
-                self.look_soon(path, pid=notice.pid)
-            else:
-                # A directory is whole at once, and what is in it waits for its record elsewhere.
-                delay = 0.0 if what & (What.WRITTEN | What.DIRECTORY) else settle
-                directory = bool(what & What.DIRECTORY)
-                self.look_soon(
-                    path,
-                    delay=delay,
-                    forced=not directory,
-                    pid=notice.pid,
-                    noticed=bool(what & (What.WRITTEN | What.GONE)),
-                    # The notice speaks for all that was below; if a directory is there again, it is another one.
-                    deep=directory and bool(what & What.GONE),
-                )
-
-    async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
-        self.look_soon(path, forced=not directory, pid=pid, donor=source if directory else None, noticed=True)
-        if directory:
-            for old in await self._ground.clock.offload_index(self._placed_below, source):
-                # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
-                self.look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old, noticed=True)
-                self.look_soon(old, pid=pid, noticed=True)
-        # Last: a directory that is gone takes all below it along at once, away from where that went.
-        self.look_soon(source, pid=pid, noticed=True)
-        if directory and self._ground.excluder.excluded(source, True):
-            self.scan_wanted.put_nowait(path)
-        elif directory:
-            # Not before: the scan would find the new names without their old ones.
-            self._looks[source].scan_after = path
-
-    async def hint_rename(self, old: RelPath, new: RelPath) -> None:
-        """An application says that it renamed: both names are looked at, side by side."""
-        await self._renamed(old, new, True, 0)
-
-    def _placed_below(self, directory: RelPath) -> list[RelPath]:
-        """Runs on the index thread."""
-        found: list[RelPath] = []
-        after = b""
-        while records := self._ground.index.below(directory, after, SCAN_BATCH):
-            found += [r.path for r in records if r.placed is not None and r.placed.entry is not None]
-            after = records[-1].path
-        return found
 
     # Looking.
 
@@ -182,7 +123,7 @@ class Capture:
                 await self._wake.wait()
             else:
                 pause = max(0.0, next_due - self._ground.clock.monotonic())
-                await _either(self._wake.wait(), self._ground.clock.sleep(pause))
+                await first_of(self._wake.wait(), self._ground.clock.sleep(pause))
 
     def _take_due(self) -> tuple[dict[RelPath, Look], float | None]:
         now = self._ground.clock.monotonic()
@@ -399,14 +340,3 @@ def _pid_of(looks: dict[RelPath, Look], path: RelPath) -> int:
     """A path that went with its directory had no look of its own."""
     look = looks.get(path)
     return look.pid if look is not None else 0
-
-
-async def _either(*coroutines: Coroutine[Any, Any, object]) -> None:
-    """Until the first of them returns; the others are cancelled."""
-    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

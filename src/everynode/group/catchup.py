@@ -17,6 +17,7 @@ import msgspec
 from everynode.core.runs import Side, Standing, standing
 from everynode.core.vectors import dominates, join, missing_count
 from everynode.errors import LinkError
+from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.limits import HEADS_GRACE, RUN_STALL
 from everynode.model.ids import NodeId, node_of
@@ -136,14 +137,10 @@ class CatchUp:
         while True:
             pause = self._step()
             self._wake.clear()
-            sleeper = asyncio.ensure_future(clock.sleep(pause)) if pause is not None else None
-            waker = asyncio.ensure_future(self._wake.wait())
-            try:
-                await asyncio.wait([t for t in (sleeper, waker) if t], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (sleeper, waker):
-                    if task is not None:
-                        task.cancel()
+            if pause is None:
+                await self._wake.wait()
+            else:
+                await first_of(clock.sleep(pause), self._wake.wait())
             await self._ask_due()
 
     def _step(self) -> float | None:

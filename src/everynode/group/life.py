@@ -17,6 +17,7 @@ from everynode.group.ground import Ground, GroupSetup, NoLinks
 from everynode.group.heads import HeadsKeeper
 from everynode.group.history import History
 from everynode.group.keeper import Keeper
+from everynode.group.notify import Notifier
 from everynode.group.peers import Peers
 from everynode.group.provide import Provider
 from everynode.group.receive import Receiver
@@ -47,6 +48,7 @@ class Group:
         lists = BlockLists()
         self._announcer = Announcer(ground)
         self.capture = Capture(ground, self._announcer)
+        self._notifier = Notifier(ground, self.capture)
         self._scanner = Scanner(ground, self.capture, self._announcer)
         self._catch_up = CatchUp(ground)
         self._receiver = Receiver(ground, self._catch_up, self._announcer)
@@ -79,7 +81,7 @@ class Group:
             await self._start()
             async with asyncio.TaskGroup() as group:
                 for task in (
-                    self.capture.run_notices(),
+                    self._notifier.run(),
                     self.capture.run(),
                     self._scanner.run(),
                     self._receiver.run(),
@@ -180,7 +182,7 @@ class Group:
             self.capture.look_soon(path, forced=True)
             self.capture.scan_wanted.put_nowait(path)
         for old, new in renames:
-            await self.capture.hint_rename(old, new)
+            await self._notifier.hint_rename(old, new)
 
     async def rescan(self) -> None:
         self.capture.scan_wanted.put_nowait(ROOT)
