@@ -154,7 +154,9 @@ class Cluster:
         now = {node.node: (node.tree(), node.vault()) for node in self.nodes}
         for node in nodes:
             others = [what for other, what in now.items() if other != node.node]
-            self.oracle.power_cut(node.node, self.loop.time(), before[node.node], *now[node.node], others)
+            self.oracle.power_cut(
+                node.node, self.loop.time(), before[node.node], *now[node.node], others, node.seen_until
+            )
 
     async def trouble(self) -> None:
         """Work and faults for the time of the plan."""

@@ -35,6 +35,8 @@ GROUP_ID = b"simulated-group!"
 ROOT_PATH = b"/srv/tree"
 # Virtual seconds in which the first scan after a start is done for sure; trees are small.
 FIRST_LOOK_SECONDS = 5.0
+# A running daemon has looked at a change after this.
+LOOK_SECONDS = 1.0
 # The vault gives up nothing: the oracle cannot tell a loser that was pruned, long after its conflict, from a lost one.
 POLICY = GroupPolicy(vault=VaultPolicy(generations=1_000_000, age_days=1_000_000, bytes=1 << 62))
 
@@ -105,6 +107,9 @@ class SimNode:
         """Ends of a daemon that no fault explains; each is a defect."""
         self._acting = False
         self._died_at = 0.0
+        self._started_at = 0.0
+        self.seen_until = 0.0
+        """Whatever a user did here before that, a daemon has looked at."""
         self._claimed = False
         self._looked_at: float | None = 0.0
         setup = FakeKernel(self.disk)
@@ -137,6 +142,7 @@ class SimNode:
         if self.lives:
             self.oracle.crashed(self.node, self._died_at)
         self.lives += 1
+        self._started_at = self.loop.time()
         kernel = FakeKernel(self.disk, self._gate)
         clock = SimClock(self.loop, self.rng, offset_ns=self.offset_ns)
         links = self.network.links_of(self.node)
@@ -187,6 +193,8 @@ class SimNode:
             return
         self.crashes += 1
         self._died_at = self.loop.time()
+        if self._died_at - self._started_at > FIRST_LOOK_SECONDS:
+            self.seen_until = self._died_at - LOOK_SECONDS
         self.loop.note(b"death of " + self.node)
         life.kernel.kill()
         life.clock.dead = True

@@ -33,8 +33,6 @@ from tests.sim.user import Seen, Tree
 
 # What was placed so shortly before a crash may not be in the index: seconds of virtual time.
 RECORD_SECONDS = 5.0
-# As long a daemon may be dead, or not have looked, before its machine loses power as well.
-UNSEEN_SECONDS = 10.0
 
 
 @dataclass(eq=False)
@@ -127,7 +125,14 @@ class Oracle:
             self.promises.add(Promise(time, node, path, content, nodes))
 
     def power_cut(
-        self, node: NodeId, time: float, before: Tree, after: Tree, vault: Vault, others: Iterable[tuple[Tree, Vault]]
+        self,
+        node: NodeId,
+        time: float,
+        before: Tree,
+        after: Tree,
+        vault: Vault,
+        others: Iterable[tuple[Tree, Vault]],
+        seen_until: float = float("inf"),
     ) -> None:
         """What the tree of `node` was, and is now, with its vault; trees and vaults of the others as they are.
 
@@ -136,9 +141,9 @@ class Oracle:
         self.violations += self.promises.broken(node, after, vault)
         for acts_of_path in self.acts.values():
             for act in acts_of_path:
-                if act.node == node and time - act.time < UNSEEN_SECONDS:
-                    # The daemon may have been dead, or not have looked yet: what stands there after a cut is taken
-                    # for what the cut left, and goes to the vault; what is absent, for what it took.
+                if act.node == node and act.time > seen_until:
+                    # No daemon has looked: what stands there after a cut is taken for what the cut left, and goes to
+                    # the vault; what is absent, for what it took.
                     act.unsure = act.unsure or act.after is None
                     act.early = True
         elsewhere = list(others)

@@ -332,8 +332,10 @@ class _Placing:
         stat = self._kernel.stat_at(directory, name)
         there = self._reach.still_there(parent_of(source.path))
         intact = held.is_intact(stat)
-        if there and not intact and stat.st_mtime_ns >= stat.st_ctime_ns:
-            # Our rename set the ctime, a write sets both: this one came after, and belongs to the new name.
+        same = stat.st_ino == held.stat.st_ino
+        if there and not intact and same and stat.st_mtime_ns >= stat.st_ctime_ns:
+            # Our rename set the ctime, a write sets both: this one came after, and belongs to the new name. Another
+            # object came before, under the old one.
             raise changed("it was written to in its new place at once")
         if not there or not intact:
             # We took what somebody wrote there, or moved away with its directory, a moment ago: it goes back.

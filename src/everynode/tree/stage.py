@@ -1,4 +1,4 @@
-"""Staging: complete new objects in the vault folder, verified, attributes set, not yet visible."""
+"""Staging: complete new objects in folders of our own, verified, attributes set, not yet visible."""
 
 from __future__ import annotations
 

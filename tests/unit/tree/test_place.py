@@ -486,3 +486,34 @@ def test_nothing_is_placed_on_another_filesystem(root: Root, tree: Path) -> None
         assert "another filesystem" in refused(removal).detail
     finally:
         subprocess.run(["umount", tree / "m"], check=True)
+
+
+def test_what_took_the_place_of_a_file_in_its_last_moment_is_not_moved_along(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    (tree / "a").write_bytes(b"moved")
+    (tree / "new").write_bytes(b"mine now")
+    old = seen(root, b"a")
+    kernel.before["rename_at"] = lambda *_: os.replace(tree / "new", tree / "a")
+    refused(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    assert (tree / "a").read_bytes() == b"mine now"
+    assert not (tree / "b").exists()
+
+
+def test_what_is_written_to_a_moved_file_at_once_stays_at_its_new_name(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "a").write_bytes(b"moved")
+    old = seen(root, b"a")
+    kernel.after["rename_at"] = lambda *_: (tree / "b").write_bytes(b"mine now")
+    refused(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    assert (tree / "b").read_bytes() == b"mine now"
+    assert not (tree / "a").exists()
+
+
+def test_a_file_whose_directory_a_user_moves_away_goes_with_it(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "sub").mkdir()
+    (tree / "sub" / "a").write_bytes(b"moved")
+    old = seen(root, b"sub/a")
+    kernel.before["rename_at"] = lambda *_: os.rename(tree / "sub", tree / "elsewhere")
+    refused(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"sub/a"), old.stamp, old.entry)))
+    assert (tree / "elsewhere" / "a").read_bytes() == b"moved"
+    assert not (tree / "b").exists()
