@@ -426,3 +426,35 @@ def test_closing_ends_a_pausing_reader(base: Path, notices: FanotifyNotices) -> 
             await waiting
 
     asyncio.run(scene())
+
+
+def test_a_directory_that_is_filled_aside_is_silent_until_it_is_placed(base: Path, notices: FanotifyNotices) -> None:
+    """What is ignored is ignored for everybody: only that nobody else can be in there makes it right."""
+    os.mkdir("root/.everynode/stage")
+    os.mkdir("root/.everynode/stage/new")
+    fd = os.open("root/.everynode/stage/new", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        notices.ignore(fd, True)
+        foreign(lambda: make(b"root/.everynode/stage/new/f"))
+        notices.ignore(fd, False)
+        with pytest.raises(FileNotFoundError):
+            notices.ignore(fd, False)  # as a group that is stopped and started meanwhile sees it
+    finally:
+        os.close(fd)
+    os.rename("root/.everynode/stage/new", "root/new")
+    pid = foreign(lambda: make(b"root/new/g"))
+    assert take(notices) == [Notice(W.TOUCHED | W.WRITTEN, RelPath(b"new/g"), None, pid)]
+    pid = foreign(lambda: make(b"root/new/f"))
+    assert take(notices) == [Notice(W.TOUCHED | W.WRITTEN, RelPath(b"new/f"), None, pid)]
+
+
+def test_while_it_is_ignored_nothing_is_read(base: Path, notices: FanotifyNotices) -> None:
+    os.mkdir("root/new")  # our own: no notice
+    fd = os.open("root/new", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        notices.ignore(fd, True)
+        foreign(lambda: make(b"root/new/silent"))
+    finally:
+        os.close(fd)
+    pid = foreign(lambda: make(b"root/heard"))
+    assert take(notices) == [Notice(W.TOUCHED | W.WRITTEN, RelPath(b"heard"), None, pid)]

@@ -182,7 +182,9 @@ PLACED_UNSYNCED = Mutant(
     "acknowledgement before the sync",
     "what was acknowledged is durable: stage, make durable, place, sync, commit, acknowledge",
     (
-        Edit("group/placing.py", "    make_durable(root, [item.name for item in staged])\n", ""),
+        Edit(
+            "group/placing.py", "    make_durable(root, [(_folder_of(root, item), item.name) for item in staged])\n", ""
+        ),
         Edit("group/placing.py", "        sync_paths(root, changed)\n", "        pass\n"),
     ),
     ("tests/sim/test_rules.py",),

@@ -37,6 +37,9 @@ class SimNotices:
         if self._hear in self._disk.watchers:
             self._disk.watchers.remove(self._hear)
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        """Of our own doings nothing is told in any case."""
+
     async def next(self) -> list[Notice]:
         await self._filled.wait()
         notices = list(self._queue)

@@ -186,7 +186,9 @@ class Applier:
         try:
             now_ns = ground.clock.now_ns()
             orphans = self._given_up(jobs, choice)
-            done = await ground.clock.offload(place_batch, ground.setup.root, jobs, orphans, choice, now_ns)
+            done = await ground.clock.offload(
+                place_batch, ground.setup.root, ground.setup.notices.ignore, jobs, orphans, choice, now_ns
+            )
             committed = await ground.clock.offload_index(commit, ground.index, done, choice.excluded, now_ns)
         finally:
             ground.claims.difference_update(claimed)

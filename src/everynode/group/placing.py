@@ -11,6 +11,7 @@ from everynode.core.plan import Step, Target
 from everynode.core.shown import bare_directory
 from everynode.errors import GroupHalted
 from everynode.group.choose import Choice
+from everynode.group.fill import is_new, make_new
 from everynode.group.gather import Job, Loser, Source
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import Entry, Kind
@@ -37,6 +38,7 @@ from everynode.tree.root import Root
 from everynode.tree.stage import StageItem, stage
 from everynode.tree.sync import make_durable, sync_paths
 from everynode.tree.vault import has_space, remove, restore_from
+from everynode.tree.whole import Ignore, NewDirectories
 
 
 @dataclass(slots=True)
@@ -51,13 +53,29 @@ class Done:
     """Losing contents that are in the vault now."""
 
 
-def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice: Choice, now_ns: int) -> list[Done]:
+def place_batch(
+    root: Root, ignore: Ignore, jobs: list[Job], orphans: Iterable[RelPath], choice: Choice, now_ns: int
+) -> list[Done]:
     """Durable when it returns. Runs on a thread. Raises GroupHalted or OSError when nothing may be believed."""
     if any(job.target.step is Step.REMOVE for job in jobs):
         root.check()
     done = {job.target.record.path: Done(job, Put(job.target.record.path, None, None)) for job in jobs}
-    staged = _stage_all(root, jobs, done, now_ns)
-    make_durable(root, [item.name for item in staged])
+    with NewDirectories(root, ignore) as directories:
+        staged = _stage_all(root, directories, jobs, done, now_ns)
+        directories.finish()
+        return _place_staged(root, jobs, done, staged, orphans, choice, now_ns)
+
+
+def _place_staged(
+    root: Root,
+    jobs: list[Job],
+    done: dict[RelPath, Done],
+    staged: list[Staged],
+    orphans: Iterable[RelPath],
+    choice: Choice,
+    now_ns: int,
+) -> list[Done]:
+    make_durable(root, [(_folder_of(root, item), item.name) for item in staged])
     _check_standing(root, jobs, done, now_ns)
     items = _in_order(jobs, done, staged_of(staged, jobs, done))
     bare = [PlaceItem(path, bare_directory(_MODEL)) for path in sorted(orphans)]
@@ -68,18 +86,19 @@ def place_batch(root: Root, jobs: list[Job], orphans: Iterable[RelPath], choice:
         done[item.path].outcome = outcome
         if type(outcome) is Put:
             changed.add(parent_of(item.path))
-            if item.entry is not None and item.staged is None:
+            if item.entry is not None and (item.staged is None or item.staged.filled is not None):
                 changed.add(item.path)
             if outcome.vaulted and _wants_look(done[item.path], outcome, now_ns):
                 (seen,) = observe_vaulted(root, [outcome.vaulted], now_ns=now_ns)
                 _account_for(done[item.path], outcome, seen)
-        elif item.staged is not None:
+        elif item.staged is not None and item.staged.folder is None and item.staged.filled is None:
             unused.append(item.staged.name)
     remove(root, unused)
     _set_times(root, jobs, changed, choice.directory_times, done)
     # What users wrote may never have been synced, and the catalogue will say that the vault has it.
     written = [one.outcome for path, one in done.items() if path in choice.unsynced or one.vaulted_entry is not None]
-    make_durable(root, [outcome.vaulted for outcome in written if type(outcome) is Put and outcome.vaulted])
+    vaulted = [outcome.vaulted for outcome in written if type(outcome) is Put and outcome.vaulted]
+    make_durable(root, [(root.vault_fd, name) for name in vaulted])
     changed.update(_found(jobs))
     if changed or staged:
         sync_paths(root, changed)
@@ -164,7 +183,13 @@ def _found(jobs: list[Job]) -> list[RelPath]:
 _MODEL = Entry(Kind.DIRECTORY, 0o755, 0, 0, 0)
 
 
-def _stage_all(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_ns: int) -> list[Staged]:
+def _folder_of(root: Root, staged: Staged) -> int:
+    return staged.folder.fd if staged.folder is not None else root.folder_of(staged.name)
+
+
+def _stage_all(
+    root: Root, directories: NewDirectories, jobs: list[Job], done: dict[RelPath, Done], now_ns: int
+) -> list[Staged]:
     """Stage contents of targets and losers; the outcome of what failed is set, losers are noted."""
     contents = [job for job in jobs if job.target.step is Step.CONTENT and type(job.source) is not MovedFrom]
     losers = [loser for job in jobs for loser in job.losers]
@@ -175,18 +200,17 @@ def _stage_all(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_ns: i
             path = job.target.record.path
             done[path].outcome = NotPut(path, Refusal.ERROR, Trouble.NO_SPACE, NO_SPACE)
         return all_staged
-    wanted = [
-        (job.target.record.path, entry, job.source) for job, entry in zip(contents, _entries(contents), strict=True)
-    ]
-    placed = {job.target.record.path: job.target.record.placed for job in contents}
-    fresh = {path for path, there in placed.items() if there is None or there.entry is None}
-    for job, result in zip(contents, _stage_each(root, wanted, fresh), strict=True):
+    all_staged += make_new(directories, jobs)
+    for job, result in zip(contents, _stage_each(root, _wanted(contents, directories)), strict=True):
         if isinstance(result, NotPut):
             done[job.target.record.path].outcome = result
         else:
             job.source = result
             all_staged.append(result)
-    results = _stage_each(root, [(loser.path, loser.sibling.entry, loser.source) for loser in losers], set())
+    kept: list[tuple[StageItem, Source | None]] = [
+        (StageItem(loser.path, loser.sibling.entry, _bytes_of(loser.source)), loser.source) for loser in losers
+    ]
+    results = _stage_each(root, kept)
     for loser, result in zip(losers, results, strict=True):
         if isinstance(result, NotPut):
             done[loser.path].outcome = result
@@ -207,20 +231,36 @@ def _entries(jobs: list[Job]) -> list[Entry]:
     return [job.target.entry for job in jobs if job.target.entry is not None]
 
 
-def _stage_each(
-    root: Root, wanted: list[tuple[RelPath, Entry, Source | None]], fresh: set[RelPath]
-) -> list[Staged | NotPut]:
-    """In one call for what is in memory; copies out of the vault one by one. `fresh`: where nothing stands."""
+def _wanted(contents: list[Job], directories: NewDirectories) -> list[tuple[StageItem, Source | None]]:
+    wanted: list[tuple[StageItem, Source | None]] = []
+    for job in contents:
+        path, entry = job.target.record.path, job.target.entry
+        assert entry is not None
+        content = _bytes_of(job.source)
+        if is_new(job):
+            within = directories.folder_for(path) if directories and not job.losers else None
+            wanted.append((StageItem(path, entry, content, True, within), job.source))
+        else:
+            wanted.append((StageItem(path, entry, content), job.source))
+    return wanted
+
+
+def _bytes_of(source: Source | None) -> bytes | None:
+    return source if type(source) is bytes else None
+
+
+def _stage_each(root: Root, wanted: list[tuple[StageItem, Source | None]]) -> list[Staged | NotPut]:
+    """In one call for what is in memory; copies out of the vault one by one."""
     results: list[Staged | NotPut | None] = [None] * len(wanted)
     items: list[StageItem] = []
     positions: list[int] = []
-    for position, (path, entry, source) in enumerate(wanted):
+    for position, (item, source) in enumerate(wanted):
         if type(source) is Staged:
             results[position] = source
         elif type(source) is Kept:
-            results[position] = restore_from(root, source.name, path, entry)
+            results[position] = restore_from(root, source.name, item.path, item.entry)
         else:
-            items.append(StageItem(path, entry, source if type(source) is bytes else None, path in fresh))
+            items.append(item)
             positions.append(position)
     for position, result in zip(positions, stage(root, items), strict=True):
         results[position] = result
@@ -229,11 +269,11 @@ def _stage_each(
 
 def staged_of(staged: list[Staged], jobs: list[Job], done: dict[RelPath, Done]) -> dict[RelPath, Staged]:
     """Staged objects by the path that they are for."""
-    fresh = {item.name for item in staged}
+    fresh = {id(item) for item in staged}
     return {
         job.target.record.path: job.source
         for job in jobs
-        if type(job.source) is Staged and job.source.name in fresh and type(done[job.target.record.path].outcome) is Put
+        if type(job.source) is Staged and id(job.source) in fresh and type(done[job.target.record.path].outcome) is Put
     }
 
 

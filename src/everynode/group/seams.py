@@ -55,6 +55,13 @@ class Notices(Protocol):
     async def next(self) -> list[Notice]:
         """Wait for at least one notice; return all that are there, oldest first."""
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        """Whether what happens to the objects in the directory of this fd is of no concern (it is filled aside, by us).
+
+        What methods other than fanotify do not need, they do not do. Safe from any thread. Raises OSError: it is as
+        it was, or (ENOENT, EBADF) nothing is ignored.
+        """
+
     def close(self) -> None: ...
 
 

@@ -39,6 +39,7 @@ _UNLIMITED_QUEUE = 0x00000010
 _REPORT_DIR_FID = 0x00000400
 _REPORT_NAME = 0x00000800
 _MARK_ADD = 0x00000001
+_MARK_REMOVE = 0x00000002
 _MARK_FILESYSTEM = 0x00000100
 _MARK_IGNORE = 0x00000400
 _MARK_IGNORED_SURV_MODIFY = 0x00000040
@@ -96,14 +97,15 @@ def mark_filesystem(group: int, directory: int) -> None:
         raise libc.failure()
 
 
-def ignore_in(group: int, directory: int) -> None:
-    """Hear nothing of what happens to the objects in `directory`, though its filesystem is marked.
+def ignore_in(group: int, directory: int, wanted: bool) -> None:
+    """Hear nothing (or, not `wanted`, hear again) of what happens to the objects in `directory` of a marked filesystem.
 
-    OSError: EINVAL (a kernel before 6.0). Without it all is the same, only slower: the kernel makes four events of each
-    file that is written there, which doubles the cost of making a small one.
+    OSError: ENOENT (nothing was ignored), EBADF, EINVAL (a kernel before 6.0). Without it all is the same, only slower:
+    the kernel makes four events of each file that is written there, which doubles the cost of making a small one.
     """
     mask = CREATE | DELETE | MODIFY | CLOSE_WRITE | ATTRIB | RENAME | _EVENT_ON_CHILD
-    if _fanotify_mark(group, _MARK_ADD | _MARK_IGNORE | _MARK_IGNORED_SURV_MODIFY, mask, directory, b".") < 0:
+    how = _MARK_ADD if wanted else _MARK_REMOVE
+    if _fanotify_mark(group, how | _MARK_IGNORE | _MARK_IGNORED_SURV_MODIFY, mask, directory, b".") < 0:
         raise libc.failure()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
 
 import msgspec
@@ -51,16 +52,33 @@ class Unlookable(msgspec.Struct, frozen=True):
 Observation = Unchanged | Present | Absent | Busy | Unlookable
 
 
+@dataclass(slots=True, eq=False)
+class Filled:
+    """A new directory that is filled aside; made by `whole.NewDirectories`."""
+
+    fd: int
+    complete: bool = False
+    """It may be placed whole."""
+    standing: bool = False
+    """It has been, and all that was staged in it with it."""
+
+
 class Staged(msgspec.Struct, frozen=True, gc=False):
-    """A complete new object in the vault folder, attributes set as far as possible, not yet visible."""
+    """A complete new object in a folder of ours, attributes set as far as possible, not yet visible."""
 
     name: bytes
-    """Its single name in the staging folder; after an exchange, the name under which the old object is vaulted."""
+    """Its single name in that folder; after an exchange, the name under which the old object is vaulted."""
     entry: Entry
     """What was really set (owner or mode may differ from what was asked, see `denied`)."""
     inode: int
     denied: str = ""
     """Attributes that could not be set, with the kernel's reason; empty: none."""
+    stamp: Stamp | None = None
+    """As it will stand there when it comes along with its directory; None: it is placed by itself."""
+    folder: Filled | None = None
+    """The new directory in which it lies; None: the stage or vault folder, as its name says."""
+    filled: Filled | None = None
+    """Of a directory: it is placed with what is in it."""
 
 
 class Refusal(Enum):

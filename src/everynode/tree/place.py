@@ -2,7 +2,8 @@
 
 | stands there | is to stand | step |
 |---|---|---|
-| nothing | anything | rename NOREPLACE from the vault folder |
+| nothing | anything | rename NOREPLACE from the stage or vault folder |
+| nothing | directory with what is new in it | the same, once for all of it |
 | file, symlink | anything | rename EXCHANGE with the staged object: the old one has its name in the vault now |
 | file, symlink | nothing | rename NOREPLACE into the vault folder |
 | directory | other attributes | in place |
@@ -32,7 +33,7 @@ from everynode.model.problem import Trouble
 from everynode.tree.attributes import change_directory, change_file
 from everynode.tree.expected import Old, hold
 from everynode.tree.leaf import has_attributes, kind_of, stamp_of, time_of
-from everynode.tree.outcome import Absent, NotPut, PlaceOutcome, Put, Refusal, Staged
+from everynode.tree.outcome import Absent, Filled, NotPut, PlaceOutcome, Put, Refusal, Staged
 from everynode.tree.reach import Reach
 from everynode.tree.refused import Refused, Vanished, changed, not_put
 from everynode.tree.root import Root
@@ -88,6 +89,13 @@ def place(root: Root, items: Sequence[PlaceItem]) -> list[PlaceOutcome]:
     return done
 
 
+def _came_along(path: RelPath, staged: Staged) -> Put:
+    """It stands there since its directory does."""
+    if staged.filled is not None:
+        staged.filled.standing = True
+    return Put(path, staged.stamp, staged.entry, denied=staged.denied)
+
+
 class _Placing:
     """One batch of placings. Methods raise Refused or OSError for an item that cannot be placed."""
 
@@ -98,6 +106,9 @@ class _Placing:
         self._reach = reach
 
     def one(self, item: PlaceItem) -> PlaceOutcome:
+        staged = item.staged
+        if staged is not None and staged.folder is not None and staged.folder.standing:
+            return _came_along(item.path, staged)
         parent, _, name = item.path.rpartition(b"/")
         try:
             directory = self._reach.directory(RelPath(parent))
@@ -106,8 +117,10 @@ class _Placing:
         entry = item.entry
         if entry is None:
             return self._remove(item, directory, name)
-        if item.staged is not None:
-            return self._put(item, directory, name, item.staged)
+        if staged is not None and staged.filled is not None:
+            return self._put_whole(item, directory, name, staged, staged.filled)
+        if staged is not None:
+            return self._put(item, directory, name, staged)
         if item.moved_from is not None:
             return self._move(item, directory, name, entry, item.moved_from)
         old = item.expected_entry
@@ -220,17 +233,19 @@ class _Placing:
 
     def _into_vault(self, staged: Staged) -> Staged:
         """What is exchanged must lie in the vault: the old object gets its name there."""
-        folder = self._root.folder_of(staged.name)
+        folder = self._folder_of(staged)
         if folder == self._vault:
             return staged
         name = self._root.new_name(STAGED_KIND)
         self._kernel.rename_at(folder, staged.name, self._vault, name, RenameFlag.NOREPLACE)
         return msgspec.structs.replace(staged, name=name)
 
+    def _folder_of(self, staged: Staged) -> int:
+        return staged.folder.fd if staged.folder is not None else self._root.folder_of(staged.name)
+
     def _put_new(self, item: PlaceItem, directory: int, name: bytes, staged: Staged) -> Put:
         try:
-            folder = self._root.folder_of(staged.name)
-            self._kernel.rename_at(folder, staged.name, directory, name, RenameFlag.NOREPLACE)
+            self._kernel.rename_at(self._folder_of(staged), staged.name, directory, name, RenameFlag.NOREPLACE)
         except FileExistsError as error:
             raise changed("something stands there that was not known") from error
         return Put(item.path, self._stamp(directory, name, staged), staged.entry, denied=staged.denied)
@@ -284,7 +299,7 @@ class _Placing:
             raise
 
     def _make_directory(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
-        staged = stage_directory(self._root, entry)
+        staged = stage_directory(self._root, entry, self._vault, self._root.new_name(STAGED_KIND))
         try:
             return self._put(item, directory, name, staged)
         except (Refused, OSError):
@@ -293,6 +308,19 @@ class _Placing:
             if item.expected_entry is None and (there := self._same_directory(directory, name, entry)):
                 return Put(item.path, there, staged.entry)
             raise
+
+    def _put_whole(self, item: PlaceItem, directory: int, name: bytes, staged: Staged, filled: Filled) -> Put:
+        """A new directory with all that was staged in it; where it cannot, what is in it is placed one by one."""
+        if not filled.complete:
+            return self._make_directory(item, directory, name, staged.entry)
+        try:
+            put = self._put(item, directory, name, staged)
+        except (Refused, OSError):
+            if item.expected_entry is None and (there := self._same_directory(directory, name, staged.entry)):
+                return Put(item.path, there, staged.entry)
+            raise
+        filled.standing = True
+        return put
 
     def _same_directory(self, directory: int, name: bytes, entry: Entry) -> Stamp | None:
         try:

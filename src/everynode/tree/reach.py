@@ -151,3 +151,17 @@ def unlookable(path: RelPath, error: OSError) -> Unlookable:
         return Unlookable(Trouble.NAME, f"{shown}: {error.strerror}; rename it")
     reason = error.strerror or str(error)
     return Unlookable(Trouble.UNREADABLE, f"{shown} cannot be looked at: {reason}; give everynode the right to read it")
+
+
+def empty_directory(kernel: Kernel, fd: int) -> None:
+    """Remove all that is in a directory of ours. Raises OSError."""
+    for name in kernel.list_directory(fd):
+        try:
+            kernel.unlink_at(fd, name)
+        except (IsADirectoryError, PermissionError):
+            below = kernel.open_beneath(fd, name, OPEN_DIRECTORY)
+            try:
+                empty_directory(kernel, below)
+            finally:
+                kernel.close(below)
+            kernel.rmdir_at(fd, name)

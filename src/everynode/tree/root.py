@@ -11,7 +11,7 @@ from everynode.errors import GroupHalted
 from everynode.kernel.protocol import Kernel, RenameFlag
 from everynode.limits import RESERVED_NAME
 from everynode.model.path import show_path
-from everynode.tree.reach import OPEN_DIRECTORY, Reach
+from everynode.tree.reach import OPEN_DIRECTORY, Reach, empty_directory
 
 MARKER_NAME = b"marker"
 VAULT_NAME = b"vault"
@@ -129,8 +129,7 @@ class Root:
         """Drop what a crash left half done there: only ever copies of what peers have. Raises OSError."""
         fd = self.kernel.open_beneath(self._own_fd, STAGE_NAME, OPEN_DIRECTORY)
         try:
-            for name in self.kernel.list_directory(fd):
-                self.kernel.unlink_at(fd, name)
+            empty_directory(self.kernel, fd)
         finally:
             self.kernel.close(fd)
 

@@ -11,30 +11,30 @@ from everynode.tree.leaf import OPEN_FILE
 from everynode.tree.root import Root
 
 
-def make_durable(root: Root, names: Sequence[bytes]) -> None:
-    """When this returns, the staged objects of these names survive a power cut, attributes included.
+def make_durable(root: Root, objects: Sequence[tuple[int, bytes]]) -> None:
+    """When this returns, the objects of these folders (fds) and names survive a power cut, attributes included.
 
     Raises OSError if anything may have been lost; nothing of the batch may be placed then.
     """
-    if len(names) >= SYNCFS_FILES_MIN:
+    if len(objects) >= SYNCFS_FILES_MIN:
         root.kernel.sync_filesystem(root.vault_fd)
         return
-    unopened = False
-    for name in names:
+    unopened = set()
+    for folder, name in objects:
         try:
-            fd = root.kernel.open_beneath(root.folder_of(name), name, OPEN_FILE)
+            fd = root.kernel.open_beneath(folder, name, OPEN_FILE)
         except OSError as error:
             if error.errno not in (errno.ELOOP, errno.EACCES):
                 raise
-            unopened = True  # a symlink, or a mode that keeps even us out
+            unopened.add(folder)  # a symlink, or a mode that keeps even us out
             continue
         try:
             # Not fdatasync: a new file costs the same journal commit, and mode and mtime must survive as well.
             root.kernel.sync_file(fd)
         finally:
             root.kernel.close(fd)
-    if unopened:
-        root.kernel.sync_file(root.vault_fd)
+    for folder in unopened:
+        root.kernel.sync_file(folder)
 
 
 def sync_paths(root: Root, paths: Iterable[RelPath]) -> None:

@@ -94,6 +94,9 @@ class FanotifyNotices:
             else:
                 await self._waiter.wait(self._group)
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        kernel.ignore_in(self._group, directory, wanted)
+
     def _unavailable(self, why: str) -> MethodUnavailable:
         return MethodUnavailable(f"fanotify does not work for {show_path(self._root_path)}: {why}")
 
@@ -110,7 +113,7 @@ class FanotifyNotices:
         except OSError:
             return  # no group keeps this root (yet)
         try:
-            kernel.ignore_in(self._group, stage)
+            kernel.ignore_in(self._group, stage, True)
         except OSError:
             pass  # an older kernel: our own notices are read and left out, as everywhere
         finally:

@@ -88,6 +88,9 @@ class InotifyNotices:
                 os.close(fd)
         self._queue = self._root = -1
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        """Nothing to do: own doings in a folder of our own are not watched here."""
+
     async def next(self) -> list[Notice]:
         while True:
             batch = Batch(_what)

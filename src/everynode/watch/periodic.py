@@ -29,6 +29,9 @@ class PeriodicNotices:
         """May be called twice. Whoever waits in `next` is cancelled."""
         self._closed.set()
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        """Nothing to do: own doings in a folder of our own are not watched here."""
+
     async def next(self) -> list[Notice]:
         try:
             async with asyncio.timeout(self._interval):

@@ -85,6 +85,9 @@ class FakeNotices:
     def start(self) -> None:
         pass
 
+    def ignore(self, directory: int, wanted: bool) -> None:
+        pass
+
     async def next(self) -> list[Notice]:
         await asyncio.Event().wait()
         return []

@@ -38,8 +38,12 @@ def found(root: Root, tree: Path, content: bytes, of: Version) -> Placed:
     return Placed(of, seen.entry, seen.stamp, of.siblings[0].dot)
 
 
+def no_ignoring(directory: int, wanted: bool) -> None:
+    """As where nothing is watched."""
+
+
 def placing(root: Root, of: Record, source: bytes | None = None) -> Done:
-    (done,) = place_batch(root, [Job(plan(of, "newest", derived=False), source)], [], Choice(), NOW)
+    (done,) = place_batch(root, no_ignoring, [Job(plan(of, "newest", derived=False), source)], [], Choice(), NOW)
     return done
 
 

@@ -36,7 +36,7 @@ def test_a_file_is_made_replaced_changed_moved_and_removed_over_the_fake() -> No
 
     done(place(root, [PlaceItem(RelPath(b"d"), Entry(Kind.DIRECTORY, 0o2755, 3, 3, 7))])[0])
     new = stage(root, [StageItem(F, entry_of(b"one"), b"one")])
-    make_durable(root, [new[0].name])  # type: ignore[union-attr]
+    make_durable(root, [(root.vault_fd, new[0].name)])  # type: ignore[union-attr]
     first = done(place(root, [PlaceItem(F, entry_of(b"one"), new[0])])[0])  # type: ignore[arg-type]
     looks = [(F, first.stamp), (F, None), (RelPath(b"d/x"), None), (RelPath(b"x/x"), None)]
     known, seen, absent, unreached = observe(root, looks, contents=True, now_ns=2 * 10**18)

@@ -117,9 +117,9 @@ def test_an_io_error_leaves_nothing_behind(root: Root, kernel: Any) -> None:
 
 
 def test_few_are_synced_one_by_one_and_many_at_once(root: Root, kernel: Any) -> None:
-    names = [staged(root, file_entry(b"x"), b"x").name for _ in range(20)]
+    names = [(root.vault_fd, staged(root, file_entry(b"x"), b"x").name) for _ in range(20)]
     kernel.calls.clear()
-    make_durable(root, [*names[:3], staged(root, link_entry(b"t")).name])
+    make_durable(root, [*names[:3], (root.vault_fd, staged(root, link_entry(b"t")).name)])
     assert kernel.calls.count("sync_file") == 4, "three files, and the folder for the symlink"
     kernel.calls.clear()
     make_durable(root, names)
