@@ -16,6 +16,7 @@ from everynode.group.seams import LinkEvents, Links
 from everynode.index.store import Index
 from everynode.limits import RESERVED_NAME
 from everynode.model.ids import NodeId
+from everynode.model.notice import Notice
 from everynode.model.path import RelPath
 from everynode.model.policy import GroupPolicy, VaultPolicy
 from everynode.report.audit import Journal
@@ -75,6 +76,8 @@ class Life:
     task: asyncio.Task[None] | None = None
     stopping: bool = False
     """It was asked to stop: being cancelled is no failure."""
+    up: bool = False
+    """It has begun to listen: its start is over."""
     refused: bool = False
     """A system call failed in it: it may halt, and is started again."""
 
@@ -146,9 +149,17 @@ class SimNode:
         kernel = FakeKernel(self.disk, self._gate)
         clock = SimClock(self.loop, self.rng, offset_ns=self.offset_ns)
         links = self.network.links_of(self.node)
-        notices = SimNotices(self.disk, ROOT_PATH, kernel.pid)
+        notices = _Notices(self.disk, ROOT_PATH, kernel.pid)
+        notices.listening = self._listens
         self.life = Life(kernel, clock, links, notices)
         self.life.task = self.loop.create_task(self._live(self.life))
+
+    def _listens(self) -> None:
+        """It is up: what it is asked and told from here on it knows; what it placed last is noted by now."""
+        if self.life is not None and not self.life.up:
+            self.life.up = True
+            if self.lives > 1:
+                self.oracle.crashed(self.node, self._died_at)
 
     async def _live(self, life: Life) -> None:
         try:
@@ -192,9 +203,11 @@ class SimNode:
         if life is None or life.kernel.dead:
             return
         self.crashes += 1
-        self._died_at = self.loop.time()
-        if self._died_at - self._started_at > FIRST_LOOK_SECONDS:
-            self.seen_until = self._died_at - LOOK_SECONDS
+        now = self.loop.time()
+        if life.up:  # else it placed nothing, nor did it note what the one before it had placed
+            self._died_at = now
+        if now - self._started_at > FIRST_LOOK_SECONDS:
+            self.seen_until = now - LOOK_SECONDS
         self.loop.note(b"death of " + self.node)
         life.kernel.kill()
         life.clock.dead = True
@@ -315,6 +328,16 @@ class SimNode:
         if inode is not None and inode.is_directory:
             for name in inode.children:
                 self._placed(path + b"/" + name)
+
+
+class _Notices(SimNotices):
+    """They tell when the daemon asks for the first ones."""
+
+    listening: Callable[[], None]
+
+    async def next(self) -> list[Notice]:
+        self.listening()
+        return await super().next()
 
 
 _FAILING = {

@@ -19,6 +19,10 @@ It is `unsure` when a crash fell between the placing of what it replaced and the
 It is `early` when it came between a power cut and the first look of the daemon, which cannot tell it from damage, or
 when a crash fell between its being swapped out and the record of that: it condemns nothing, and what it made may be in
 the vault of that node alone.
+
+What a power cut left of a file, or of its absence, are its remains. Who replaces the remains of what was written on his
+own node decides against that, as who replaces the file itself: a node has one change per path, and a later one covers
+the earlier. What was lost need only be in the vault of somebody who had it.
 """
 
 from __future__ import annotations
@@ -51,6 +55,8 @@ class Act:
     early: bool = False
     undone: bool = False
     unsure: bool = False
+    covers: frozenset[Content] = frozenset()
+    """What power cuts took from here, of which this act replaced the remains."""
 
     def replaces(self, content: Content) -> bool:
         """Whoever made this act had `content` before him: visible at the path, or as a loser in the vault."""
@@ -73,6 +79,8 @@ class Oracle:
     promises: Promises = field(default_factory=Promises)
     _known: set[Content] = field(default_factory=set)
     _placed: dict[tuple[NodeId, bytes], tuple[Content | None, float]] = field(default_factory=dict)
+    _remains: dict[tuple[NodeId, bytes], tuple[Content | None, frozenset[Content]]] = field(default_factory=dict)
+    """What power cuts left where, and what they left it of; until the daemon places something there, or a user does."""
     _number: int = 0
 
     # -- what happens -----------------------------------------------------------------------------
@@ -91,12 +99,29 @@ class Oracle:
     ) -> Act:
         """A user changed a path; a touch that leaves everything as it was is none."""
         self.promises.acted(node, before, after)
-        return self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
+        act = self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
+        act.unsure = finished and self._began_unsure(act)
+        left, lost = self._remains.get((node, path), (None, frozenset()))
+        if finished and left == content_of(before) != content_of(after):
+            act.covers = lost
+            self._remains.pop((node, path), None)
+        return act
+
+    def _began_unsure(self, end: Act) -> bool:
+        """Whether it is the close of a file that was opened in an unsure act, and held open until now.
+
+        No daemon ever saw what the writer found when he opened it: at every look it was his already.
+        """
+        return any(
+            act.unsure and not act.finished and act.node == end.node and act.before == end.before is not None
+            for act in self.acts[end.path]
+        )
 
     def placed(self, node: NodeId, time: float, path: bytes, what: Seen | None) -> None:
         """The daemon made something visible, or removed it."""
         content = content_of(what)
         self._placed[node, path] = (content, time)
+        self._remains.pop((node, path), None)
         if content is not None and content not in self._known:
             self.violations.append(f"invention: {node.hex()[:4]} placed {what} at {path!r}, which nobody wrote")
 
@@ -104,8 +129,10 @@ class Oracle:
         self.violations.append(f"in place: the daemon of {node.hex()[:4]} {what} {path!r} in the tree itself")
 
     def crashed(self, node: NodeId, time: float) -> None:
-        """The daemon ended at `time` and is about to start again: a user who replaced what was placed just before
-        the end may be taken for one who never saw it."""
+        """The daemon ended at `time` and is about to start again, or has just started and noted what it found placed.
+
+        A user who replaced by then what was placed just before the end may be taken for one who never saw it.
+        """
         for path, acts in self.acts.items():
             content, when = self._placed.get((node, path), (None, -1.0))
             if content is not None and time - when < RECORD_SECONDS:
@@ -153,6 +180,10 @@ class Oracle:
             if was == now and not unfinished:
                 continue
             content = content_of(was)
+            if content != content_of(now):
+                left, lost = self._remains.get((node, path), (None, frozenset()))
+                earlier = lost if left == content else frozenset()
+                self._remains[node, path] = (content_of(now), earlier | {c for c in (content,) if c is not None})
             if was == now:  # its writer was not done; whoever looks now cannot know that
                 self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
                 continue
@@ -219,6 +250,8 @@ class Oracle:
             later = [act for act in acts if act.number > last.number and act.before != act.after]
             # The loser of an attribute change leaves no trace on a disk: any later act may have known it.
             replaced = any(act.replaces(content) or content_of(last.before) == content for act in later)
+            if any(act.node == last.node and content in act.covers for act in later):
+                replaced = replaced or any(content in vault for vault in vaults.values())
             if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
                 continue
             if content_of(final) is None and not _covered_by_directory(path, tree):

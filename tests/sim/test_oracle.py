@@ -201,6 +201,53 @@ class TestPowerCut:
         assert history.judge({b"p": X}) == []
         assert history.judge({}) == []
 
+    def cut_at_a(self, history: History, left: Seen | None) -> None:
+        tree = {} if left is None else {b"p": left}
+        history.oracle.power_cut(A, history.time + 1, {b"p": X}, tree, NO_VAULT, [({b"p": X}, NO_VAULT)])
+
+    @pytest.mark.parametrize("left", [None, file(b""), Z])
+    def test_who_replaces_the_remains_of_what_was_written_there_decides(
+        self, history: History, left: Seen | None
+    ) -> None:
+        history.act(A, None, X)
+        self.cut_at_a(history, left)
+        history.act(A, left, Y)
+        assert history.judge({b"p": Y}, vaults=(X,)) == []
+        only_b = {A: frozenset[Content](), B: frozenset({("file", b"x")})}
+        assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) == []
+        assert history.judge({b"p": Y}) == ["lost update"], "somebody had it"
+
+    def test_remains_that_a_second_cut_shortens_still_are_remains(self, history: History) -> None:
+        history.act(A, None, X)
+        self.cut_at_a(history, file(b"half"))
+        history.oracle.power_cut(A, 20.0, {b"p": file(b"half")}, {}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        history.act(A, None, Y)
+        only_b = {A: frozenset[Content](), B: frozenset({("file", b"x")})}
+        assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) == []
+
+    def test_who_replaces_the_remains_of_what_others_wrote_decides_nothing(self, history: History) -> None:
+        history.act(B, None, X)
+        self.cut_at_a(history, None)
+        history.act(A, None, Y)
+        only_b = {A: frozenset[Content](), B: frozenset({("file", b"x")})}
+        assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) != []
+
+    def test_remains_in_whose_place_the_daemon_put_something_are_none(self, history: History) -> None:
+        history.act(A, None, X)
+        self.cut_at_a(history, None)
+        history.oracle.placed(A, 12.0, b"p", X)
+        history.act(A, None, Y)
+        only_b = {A: frozenset[Content](), B: frozenset({("file", b"x")})}
+        assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) != []
+
+    def test_what_no_user_touched_after_the_cut_is_missed(self, history: History) -> None:
+        history.act(A, None, X)
+        self.cut_at_a(history, file(b""))
+        history.act(A, file(b""), file(b"", 7))
+        history.act(B, None, Y)
+        only_b = {A: frozenset[Content](), B: frozenset({("file", b"x")})}
+        assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) != []
+
 
 def test_what_came_before_the_first_look_after_a_power_cut_is_at_least_in_that_nodes_vault(history: History) -> None:
     history.act(A, None, X)
@@ -225,6 +272,18 @@ class TestCrash:
         history.act(B, X, None)
         history.oracle.crashed(B, 20.5)
         assert history.judge({b"p": X}) == ["resurrection"]
+
+    @pytest.mark.parametrize(("opened", "found"), [(20.4, []), (None, ["resurrection"])])
+    def test_who_held_it_open_since_before_the_crash_was_never_seen_to_have_it(
+        self, history: History, opened: float | None, found: list[str]
+    ) -> None:
+        history.act(A, None, X)
+        history.oracle.placed(B, 19.0, b"p", X)
+        if opened is not None:
+            history.oracle.acted(B, opened, b"p", X, file(b"half"), NO_VAULT, finished=False)
+        history.oracle.crashed(B, 20.5)
+        history.oracle.acted(B, 30.0, b"p", X, Y, NO_VAULT)
+        assert history.judge({b"p": X}, vaults=(Y,)) == found
 
 
 class TestAcknowledged:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from unittest.mock import patch
 
 import pytest
 
 from everynode.group.life import Group
+from everynode.group.scan import Scanner
 from everynode.model.path import RelPath
 from tests.sim.cluster import Cluster, Plan, limits_of
+from tests.sim.disk import Event
 from tests.sim.loop import SimLoop, simulate
+from tests.sim.node import SimNode
 from tests.sim.promises import content_of
 
 CALM = Plan(nodes=3, skew_seconds=60.0)
@@ -119,3 +123,94 @@ def test_a_catching_up_that_is_cut_again_and_again_misses_nothing(seed: int) -> 
             cluster.network.cut(cluster.nodes[1].node, away.node)
 
     assert play(seed, story, Plan(nodes=3, skew_seconds=60.0, batch_records=4)) == []
+
+
+def die_when_placed(node: SimNode, path: bytes) -> None:
+    """The daemon of `node` dies between the system call that makes `path` visible, or removes it, and the record."""
+
+    def watch(event: Event) -> None:
+        ours = node.life is not None and event.process == node.life.kernel.pid
+        names = {event.path.removeprefix(b"srv/tree/"), (event.source or b"").removeprefix(b"srv/tree/")}
+        if ours and path in names:
+            node.disk.watchers.remove(watch)
+            node.die()
+
+    node.disk.watchers.append(watch)
+
+
+async def die_placing(cluster: Cluster, node: SimNode, path: bytes, act: Callable[[], None]) -> None:
+    """Somebody else acts, and `node` dies in the moment in which it follows."""
+    node.user.write_file(b"other", b"so that it has to look before it places")
+    die_when_placed(node, path)
+    act()
+    await asyncio.sleep(2.0)
+    assert not node.running
+    await node.reap()
+    cluster.network.partition([frozenset({n.node for n in cluster.nodes if n is not node}), frozenset({node.node})])
+
+
+async def come_back(cluster: Cluster, node: SimNode) -> None:
+    """It starts, and hears of everything else before the scan comes to it: trees are large."""
+    scan = Scanner.run
+
+    async def late(scanner: Scanner) -> None:
+        await asyncio.sleep(5.0)
+        await scan(scanner)
+
+    cluster.network.heal()
+    with patch.object(Scanner, "run", late):
+        node.start()
+        await asyncio.sleep(20.0)
+
+
+@pytest.mark.parametrize("over", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_crash_kept_from_being_recorded_as_placed_stays_deleted(seed: int, over: bool) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        if over:
+            one.user.write_file(b"p", b"before")
+        else:  # a tombstone of its own: what comes back here is not simply new
+            three.user.write_file(b"p", b"before")
+            await asyncio.sleep(2.0)
+            three.user.unlink(b"p")
+        await asyncio.sleep(2.0)
+        await die_placing(cluster, three, b"p", lambda: one.user.write_file(b"p", b"content"))
+        two.user.unlink(b"p")
+        await asyncio.sleep(2.0)
+        await come_back(cluster, three)
+        assert [node.user.see(b"p") for node in cluster.nodes] == [None, None, None]
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_crash_kept_from_being_recorded_is_no_conflict_with_what_followed(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        one.user.write_file(b"p", b"before")
+        await asyncio.sleep(2.0)
+        await die_placing(cluster, three, b"p", lambda: one.user.write_file(b"p", b"content"))
+        two.user.write_file(b"p", b"after")
+        await asyncio.sleep(2.0)
+        await come_back(cluster, three)
+        record = three.index.get(RelPath(b"p"))
+        assert record is not None and len(record.version.siblings) == 1
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_removal_that_a_crash_kept_from_being_recorded_deletes_nothing_that_followed(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        one.user.write_file(b"p", b"before")
+        await asyncio.sleep(2.0)
+        await die_placing(cluster, three, b"p", lambda: one.user.unlink(b"p"))
+        two.user.write_file(b"p", b"after")
+        await asyncio.sleep(2.0)
+        await come_back(cluster, three)
+        record = three.index.get(RelPath(b"p"))
+        assert record is not None and len(record.version.siblings) == 1
+
+    assert play(seed, story) == []

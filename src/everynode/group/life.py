@@ -22,6 +22,7 @@ from everynode.group.peers import Peers
 from everynode.group.provide import Provider
 from everynode.group.receive import Receiver
 from everynode.group.requests import Requests
+from everynode.group.resume import resume
 from everynode.group.rules import adapt_to_rules
 from everynode.group.scan import Scanner
 from everynode.group.seams import Links
@@ -111,6 +112,7 @@ class Group:
         ground.root_was_empty = await ground.clock.offload(is_empty, setup.root)
         await ground.clock.offload_index(self._open_index)
         await self._keeper.tidy()
+        await resume(ground)
 
     async def _begin_changes(self) -> None:
         """An index that was restored from a backup must not number changes anew before anybody can object."""

@@ -26,13 +26,13 @@ from stat import S_ISDIR, S_ISREG
 
 import msgspec
 
-from everynode.kernel.protocol import RenameFlag
+from everynode.kernel.protocol import RenameFlag, Stat
 from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.path import RelPath, name_of, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import change_directory, change_file
 from everynode.tree.expected import Old, hold
-from everynode.tree.leaf import has_attributes, kind_of, stamp_of, time_of
+from everynode.tree.leaf import has_attributes, kind_of, stamp_of, time_of, without_ctime
 from everynode.tree.outcome import Absent, Filled, NotPut, PlaceOutcome, Put, Refusal, Staged
 from everynode.tree.reach import Reach
 from everynode.tree.refused import Refused, Vanished, changed, not_put
@@ -176,11 +176,18 @@ class _Placing:
         if S_ISDIR(out.st_mode):
             self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
             raise changed("a directory stands there now")
-        if not self._reach.still_there(parent_of(item.path)):
-            self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
+        if not self._reach.still_there(parent_of(item.path)) and self._put_back(vaulted, directory, name):
             raise changed(MOVED)
         vaulted = self._vaulted(vaulted, item.keep or not intact, out.st_nlink > 1 and intact)
         return Put(item.path, None, None, vaulted, not intact)
+
+    def _put_back(self, vaulted: bytes, directory: int, name: bytes) -> bool:
+        """False: the directory was removed by now, or the name taken: what was removed stays removed."""
+        try:
+            self._kernel.rename_at(self._vault, vaulted, directory, name, RenameFlag.NOREPLACE)
+        except OSError:
+            return False
+        return True
 
     def _require_nothing(self, directory: int, name: bytes) -> None:
         try:
@@ -265,14 +272,35 @@ class _Placing:
             # A directory took the file's place in the last microseconds; those are never vaulted.
             kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
             raise changed("a directory stands there now")
-        if not self._reach.still_there(parent_of(item.path)):
-            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+        if not self._reach.still_there(parent_of(item.path)) and self._swap_back(directory, name, staged):
             raise changed(MOVED)
         intact = held.is_intact(out)
         stamp = self._stamp(directory, name, staged)
         shared = out.st_nlink > 1 and intact and S_ISREG(out.st_mode)
         vaulted = self._vaulted(staged.name, item.keep or not intact, shared)
         return Put(item.path, stamp, staged.entry, vaulted, not intact, staged.denied)
+
+    def _swap_back(self, directory: int, name: bytes, staged: Staged) -> bool:
+        """Undo an exchange; False: somebody has removed or changed what was placed, so it was seen, and it stands."""
+        kernel = self._kernel
+        try:
+            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+        except OSError:
+            return False
+        try:
+            if self._is_as_staged(kernel.stat_at(self._vault, staged.name), staged):
+                return True
+            # Under the staged name, which is about to be deleted, lies a user's work.
+            kernel.rename_at(self._vault, staged.name, directory, name, RenameFlag.EXCHANGE)
+        except OSError:
+            pass
+        return False
+
+    def _is_as_staged(self, stat: Stat, staged: Staged) -> bool:
+        stamp, entry = stamp_of(stat), staged.entry
+        size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
+        same = stamp.inode == staged.inode and stamp.mtime_ns == entry.mtime_ns and stamp.size == size
+        return same and has_attributes(stat, entry)
 
     def _stamp(self, directory: int, name: bytes, staged: Staged) -> Stamp:
         """The stamp of what was just placed; one without ctime when somebody was there since."""
@@ -286,8 +314,7 @@ class _Placing:
         if entry.kind is Kind.DIRECTORY:  # its time changes with what is in it
             same = stamp.inode == staged.inode and has_attributes(stat, entry)
             return stamp if same else Stamp(staged.inode, 0, entry.mtime_ns, size)
-        same = stamp.inode == staged.inode and stamp.mtime_ns == entry.mtime_ns and stamp.size == size
-        return stamp if same and has_attributes(stat, entry) else Stamp(staged.inode, 0, entry.mtime_ns, size)
+        return stamp if self._is_as_staged(stat, staged) else Stamp(staged.inode, 0, entry.mtime_ns, size)
 
     def _replace_link(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
         """A symlink's attributes cannot be set through an fd; by name they might hit somebody else's new object."""
@@ -357,7 +384,11 @@ class _Placing:
             self._kernel.rename_at(from_directory, name_of(source.path), directory, name, RenameFlag.NOREPLACE)
         except FileExistsError as error:
             raise changed("something stands there that was not known") from error
-        stat = self._kernel.stat_at(directory, name)
+        try:
+            stat = self._kernel.stat_at(directory, name)
+        except FileNotFoundError:
+            # Somebody took it from its new place at once: who did so had it there.
+            return Put(item.path, without_ctime(stamp_of(held.stat)), item.entry)
         there = self._reach.still_there(parent_of(source.path))
         intact = held.is_intact(stat)
         same = stat.st_ino == held.stat.st_ino

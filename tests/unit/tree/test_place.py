@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -517,3 +518,53 @@ def test_a_file_whose_directory_a_user_moves_away_goes_with_it(root: Root, tree:
     refused(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"sub/a"), old.stamp, old.entry)))
     assert (tree / "elsewhere" / "a").read_bytes() == b"moved"
     assert not (tree / "b").exists()
+
+
+def test_what_was_removed_with_its_directory_right_after_placing_counts_as_placed(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    """Who removed it saw it; and what it replaced is in the vault, not deleted as if it were the staged object."""
+    (tree / "d").mkdir()
+    (tree / "d" / "f").write_bytes(b"old")
+    kernel.after["rename_at"] = lambda *_: shutil.rmtree(tree / "d")
+    placed = done(replace(root, b"d/f", file_entry(b"new"), b"new"))
+    assert vault(tree) == {placed.vaulted: b"old"} and not placed.swapped_other
+
+
+def test_a_removal_whose_directory_vanishes_meanwhile_is_done_and_told(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "d").mkdir()
+    (tree / "d" / "f").write_bytes(b"old")
+    kernel.after["rename_at"] = lambda *_: (tree / "d").rmdir()
+    removed = done(replace(root, b"d/f", None))
+    assert vault(tree) == {removed.vaulted: b"old"}
+
+
+def test_what_was_placed_into_a_directory_that_moved_away_is_taken_back_there(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    (tree / "d").mkdir()
+    (tree / "d" / "f").write_bytes(b"old")
+    kernel.before["rename_at"] = lambda *_: (tree / "d").rename(tree / "e")
+    refused(replace(root, b"d/f", file_entry(b"new"), b"new"))
+    assert (tree / "e" / "f").read_bytes() == b"old" and list(vault(tree).values()) == [b"new"]
+
+
+def test_what_a_user_made_of_it_there_is_not_taken_back(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "d").mkdir()
+    (tree / "d" / "f").write_bytes(b"old")
+
+    def move_and_write(*_: object) -> None:
+        (tree / "d").rename(tree / "e")
+        (tree / "e" / "f").write_bytes(b"theirs")
+
+    kernel.after["rename_at"] = move_and_write
+    placed = done(replace(root, b"d/f", file_entry(b"new"), b"new"))
+    assert (tree / "e" / "f").read_bytes() == b"theirs" and vault(tree) == {placed.vaulted: b"old"}
+
+
+def test_a_moved_file_that_is_taken_from_its_new_name_at_once_was_there(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "a").write_bytes(b"moved")
+    old = seen(root, b"a")
+    kernel.after["rename_at"] = lambda *_: (tree / "b").unlink()
+    placed = done(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    assert placed.entry == old.entry and placed.stamp is not None and placed.stamp.ctime_ns == 0
