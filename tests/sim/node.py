@@ -108,6 +108,8 @@ class SimNode:
         self.crashes = 0
         self.failures: list[BaseException] = []
         """Ends of a daemon that no fault explains; each is a defect."""
+        self.refused: dict[tuple[str, bytes], int] = {}
+        """(call, what about) -> errno: what the kernel refuses the daemon until further notice."""
         self._acting = False
         self._died_at = 0.0
         self._started_at = 0.0
@@ -289,6 +291,8 @@ class SimNode:
 
     def _gate(self, call: str, about: bytes, when: When) -> None:
         faults = self.faults
+        if self.refused and not self._acting and (number := self.refused.get((call, about))) is not None:
+            raise OSError(number, os.strerror(number), about)
         if self._acting or not (faults.crash or faults.fail or faults.act):
             return
         chance = self.rng.random()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from unittest.mock import patch
 
@@ -212,5 +213,29 @@ def test_a_removal_that_a_crash_kept_from_being_recorded_deletes_nothing_that_fo
         await come_back(cluster, three)
         record = three.index.get(RelPath(b"p"))
         assert record is not None and len(record.version.siblings) == 1
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_directory_that_could_not_be_listed_at_the_start_is_listed_later(seed: int) -> None:
+    """No notice tells that a disk answers again, or that somebody gave the right to read."""
+
+    async def story(cluster: Cluster) -> None:
+        one = cluster.nodes[0]
+        one.user.mkdir(b"d")
+        await asyncio.sleep(2.0)
+        one.die()
+        await one.reap()
+        one.user.mkdir(b"d/new")
+        one.user.write_file(b"d/file", b"content")
+        one.refused["open_beneath", b"d"] = errno.EACCES
+        one.start()
+        await asyncio.sleep(20.0)
+        assert cluster.nodes[1].user.see(b"d/file") is None
+        one.refused.clear()
+        await asyncio.sleep(60.0)
+        assert cluster.nodes[1].user.see(b"d/new") is not None
+        assert cluster.nodes[1].user.see(b"d/file") is not None
 
     assert play(seed, story) == []

@@ -85,6 +85,7 @@ class Group:
                     self._notifier.run(),
                     self.capture.run(),
                     self._scanner.run(),
+                    self._scanner.run_again(),
                     self._receiver.run(),
                     self._catch_up.run(),
                     self._applier.run(),

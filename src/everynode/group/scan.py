@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 from everynode.group.announce import Announcer
 from everynode.group.capture import Capture, Look, Read
+from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import is_suspect
-from everynode.limits import SCAN_BATCH, SCAN_WAIT
+from everynode.limits import RETRY_MAX, RETRY_MIN, SCAN_BATCH, SCAN_WAIT
 from everynode.model.entry import Kind, Stamp
 from everynode.model.path import ROOT, RelPath, ancestors_of, is_below
+from everynode.model.problem import Trouble
 from everynode.model.record import Record
 from everynode.tree.walk import WalkItem, walk
 
@@ -43,6 +45,14 @@ class Progress:
     expected: int = 0
 
 
+@dataclass(slots=True)
+class Unlisted:
+    """A directory that could not be listed, or a name whose object could not even be seen."""
+
+    due: float
+    pause: float
+
+
 class Scanner:
     """One scan at a time; further wishes wait in capture's queue."""
 
@@ -51,6 +61,8 @@ class Scanner:
         self._capture = capture
         self._announcer = announcer
         self.progress: Progress | None = None
+        self._unlisted: dict[RelPath, Unlisted] = {}
+        self._failed = asyncio.Event()
 
     async def run(self) -> None:
         """The first scan, then whatever is asked for."""
@@ -78,6 +90,35 @@ class Scanner:
                 self._capture.scan_wanted.task_done()
             self._ground.progressed()
 
+    async def run_again(self) -> None:
+        """Come back, ever more slowly, to what could not be listed: no notice tells that it can be now."""
+        clock = self._ground.clock
+        while True:
+            now = clock.monotonic()
+            for path, unlisted in self._unlisted.items():
+                if unlisted.due <= now:
+                    unlisted.pause = min(RETRY_MAX, unlisted.pause * 2)
+                    unlisted.due = now + unlisted.pause
+                    self._capture.look_soon(path)
+                    self._capture.scan_wanted.put_nowait(path)
+            self._failed.clear()
+            if self._unlisted:
+                pause = min(unlisted.due for unlisted in self._unlisted.values()) - now
+                await first_of(self._failed.wait(), clock.sleep(pause))
+            else:
+                await self._failed.wait()
+
+    def _could_not_list(self, path: RelPath) -> None:
+        due = self._ground.clock.monotonic() + RETRY_MIN
+        self._unlisted.setdefault(path, Unlisted(due, RETRY_MIN))
+        self._failed.set()
+
+    def _listed(self, start: RelPath, except_for: set[RelPath]) -> None:
+        for path in [path for path in self._unlisted if path not in except_for]:
+            if path == start or is_below(path, start):
+                del self._unlisted[path]
+        self._ground.problems.listed(start, except_for)
+
     def _end_suspicion(self) -> None:
         """Runs on the index thread."""
         with self._ground.index.transaction():
@@ -97,7 +138,7 @@ class Scanner:
         try:
             await self._walk(batches, seen, unproved)
             await self._find_missing(start, began_at, seen, unproved)
-            ground.problems.listed(start, set(unproved))
+            self._listed(start, set(unproved))
         finally:
             self.progress = None
 
@@ -125,6 +166,8 @@ class Scanner:
             if item.trouble is not None:
                 unproved.append(item.path)
                 ground.problems.listing(item.path, item.trouble.trouble, item.trouble.detail)
+                if item.trouble.trouble is not Trouble.NAME:
+                    self._could_not_list(item.path)
             else:
                 paths.append(item)
         return await ground.clock.offload_index(self._differing, paths, seen)
