@@ -120,7 +120,8 @@ class Applier:
             if choice.in_hand:
                 complete = False
                 self._wake_when_free(choice.in_hand)
-            complete = complete and all(path in self._heads.stuck for path in choice.not_due)
+            retries = [(path, self._retries.get(path)) for path in choice.not_due]  # None: placed above another
+            complete = complete and all(retry is None or self._is_named(path, retry.dots) for path, retry in retries)
             if troubled:
                 seen = (*choice.not_due, *choice.in_hand, *(target.record.path for target in choice.targets))
                 self._met.update(troubled.intersection(seen))
@@ -195,7 +196,8 @@ class Applier:
         self._after(done, committed)
         if taken:
             ground.work.set()
-        failed = any(outcome.path not in self._heads.stuck for outcome in committed.failed)
+        tried = {one.job.target.record.path: one.job.target.record for one in done} if committed.failed else {}
+        failed = not all(self._is_named(outcome.path, dots_of(tried[outcome.path])) for outcome in committed.failed)
         return not (pending or held or taken or failed or committed.adopted)
 
     async def _give_up_lost(self, waiting: list[Target]) -> None:
@@ -304,6 +306,10 @@ class Applier:
         if self._heads.stuck.get(record.path) != dots:
             self._heads.stuck[record.path] = dots
             self._ground.news.set()
+
+    def _is_named(self, path: RelPath, dots: tuple[Dot, ...]) -> bool:
+        """Whether these very changes are told as exceptions to what is placed, not only others of their path."""
+        return self._heads.stuck.get(path) == dots
 
     def retry_all(self) -> None:
         """Something changed that may solve any problem."""

@@ -183,6 +183,33 @@ def test_a_path_that_somebody_writes_to_is_not_claimed_until_it_is_placed_or_nam
     bench.run(story)
 
 
+def test_a_newer_version_of_a_path_that_is_stuck_is_not_claimed_until_it_is_named(bench: Bench) -> None:
+    three = version(live(B, 3, mine(b"three")), B=3)
+
+    async def story() -> None:
+        bench.heard(ONE, content=b"one")
+        await bench.turn()
+        bench.heard(TWO, content=b"two")
+        with open(bench.tree / "a", "ab"):
+            await bench.turn()
+            bench.clock.now += PLACE_WAIT
+            await bench.turn()
+            assert bench.heads.current().exceptions == ((B, 2),) and bench.ground.placed == {B: 2}
+            bench.heard(three, content=b"three")
+            await bench.turn()
+            await bench.turn()  # not due again yet
+            assert bench.heads.reached({(B, Sequence(3))}).nodes == frozenset()
+            bench.clock.now += PLACE_WAIT
+            await bench.turn()
+            assert bench.heads.current().exceptions == ((B, 3),) and bench.ground.placed == {B: 3}
+        bench.clock.now += 10 * PLACE_WAIT
+        await bench.turn()
+        assert bench.shown() == b"three"
+        assert bench.heads.reached({(B, Sequence(3))}).nodes == frozenset({bench.ground.setup.node})
+
+    bench.run(story)
+
+
 def test_one_path_that_cannot_be_placed_holds_up_no_other(bench: Bench) -> None:
     async def story() -> None:
         bench.heard(ONE, content=b"one")
