@@ -12,7 +12,7 @@ from pathlib import Path
 
 from bench.hosts import Pair
 from lab.namespaces import LabError
-from lab.trees import Seen, Tree, difference, outline, snapshot
+from lab.trees import Outline, Seen, Tree, difference, outline, snapshot
 
 TREE_TIMEOUT = 240.0
 CHANGE_TIMEOUT = 60.0
@@ -21,29 +21,62 @@ LOOK_PAUSE = 2.0
 POLL = 0.0002
 
 
-def wait_tree_equal(pair: Pair, process: subprocess.Popen[bytes] | None, *, timeout: float = TREE_TIMEOUT) -> float:
+def wait_tree_equal(
+    pair: Pair,
+    process: subprocess.Popen[bytes] | None,
+    wanted: Outline | None = None,
+    *,
+    timeout: float = TREE_TIMEOUT,
+) -> float:
     """Wait until both trees are equal (names, types, modes, sizes; then contents); return the moment of it.
 
-    `process` is the one-shot tool at work, if any: when it fails, there is nothing to wait for.
+    `process` is the one-shot tool at work, if any: when it fails, there is nothing to wait for. `wanted` is the outline
+    of the sender's tree, taken before there was anything to measure: looking takes a core that the systems need. So the
+    moment is the one at which the last name was there, if a whole look right after it finds all equal.
     """
-    wanted = outline(pair.sender.tree)
+    if wanted is None:
+        wanted = outline(pair.sender.tree)
     inodes = len(wanted)
+    left = _names_by_directory(wanted)
     deadline = time.perf_counter() + timeout
     while time.perf_counter() < deadline:
         if process is not None and process.poll():
             raise LabError(f"exit {process.returncode}: {process.args!r}")
         # The number of used inodes costs nothing to ask for, and spares looking before the end is near.
-        if _inodes_used(pair.receiver.filesystem) < inodes:
+        if _inodes_used(pair.receiver.filesystem) < inodes or not _names_there(pair.receiver.tree, left):
             time.sleep(0.005)
             continue
         began = time.perf_counter()
-        seen = outline(pair.receiver.tree)
-        ended = time.perf_counter()
-        if seen == wanted and not _contents_differ(pair):
-            return ended
-        time.sleep(max(0.005, LOOK_PAUSE * (ended - began)))
-    left = _contents_differ(pair)
-    raise LabError(f"not equal after {timeout:.0f} s: {'; '.join(left[:3])}")
+        if outline(pair.receiver.tree) == wanted:
+            looked = time.perf_counter() - began
+            if not _contents_differ(pair):
+                return began
+        else:
+            looked = time.perf_counter() - began
+        time.sleep(max(0.005, LOOK_PAUSE * looked))
+    differing = _contents_differ(pair)
+    raise LabError(f"not equal after {timeout:.0f} s: {'; '.join(differing[:3])}")
+
+
+def _names_by_directory(wanted: Outline) -> list[tuple[bytes, set[bytes]]]:
+    names: dict[bytes, set[bytes]] = {}
+    for path in wanted:
+        above, _, name = path.rpartition(b"/")
+        names.setdefault(above, set()).add(name)
+    return sorted(names.items())
+
+
+def _names_there(tree: Path, left: list[tuple[bytes, set[bytes]]]) -> bool:
+    """Whether all names are there; directories that are complete are taken out of `left`, and not listed again."""
+    while left:
+        above, names = left[-1]
+        try:
+            if names.difference(os.listdir(os.path.join(os.fsencode(tree), above))):
+                return False
+        except FileNotFoundError:
+            return False
+        left.pop()
+    return True
 
 
 def wait_file_equal(

@@ -13,6 +13,7 @@ from bench import measure
 from bench.hosts import Pair, wait_for_end
 from bench.peers.base import Peer
 from bench.peers.everynode import Everynode
+from lab.trees import outline
 
 MiB = 1 << 20
 SETTLE_SECONDS = 1.5
@@ -172,10 +173,11 @@ def _edit(pair: Pair, peer: Peer, size: Size, change: Callable[[], None]) -> Res
 
 
 def _first_copy(pair: Pair, peer: Peer) -> Result:
+    wanted = outline(pair.sender.tree)
     sent = pair.sent_bytes()
     began = time.perf_counter()
     process = peer.begin()
-    ended = measure.wait_tree_equal(pair, process)
+    ended = measure.wait_tree_equal(pair, process, wanted)
     return _finished(pair, process, began, ended, sent)
 
 

@@ -55,7 +55,10 @@ def snapshot(root: Path | str | bytes) -> dict[bytes, Seen]:
     return found
 
 
-def outline(root: Path | str | bytes) -> dict[bytes, tuple[int, int]]:
+Outline = dict[bytes, tuple[int, int]]
+
+
+def outline(root: Path | str | bytes) -> Outline:
     """Path -> (type and mode, size of a file or 0): cheap, no content is read."""
     top = os.fsencode(root)
     return {

@@ -135,6 +135,16 @@ class KernelContract:
         assert stat.S_IMODE(world.kernel.stat_fd(fd).st_mode) == 0o644
         assert world.read(b"f") == b"new"
 
+    def test_what_has_a_name_is_opened_without_following_it(self, world: World) -> None:
+        flags = os.O_RDONLY | os.O_NOFOLLOW
+        world.write(b"f", b"content")
+        assert world.kernel.read(world.kernel.open_at(world.root, b"f", flags), 10) == b"content"
+        world.kernel.symlink_at(b"f", world.root, b"link")
+        with refused(errno.ELOOP):
+            world.kernel.open_at(world.root, b"link", flags)
+        with refused(errno.ENOENT):
+            world.kernel.open_at(world.root, b"missing", flags)
+
     def test_creating_never_opens_or_follows_what_stands_there(self, world: World) -> None:
         world.write(b"file", b"old")
         world.mkdir(b"directory")
@@ -508,6 +518,16 @@ class KernelContract:
             assert not world.kernel.has_writer(reader)
         world.open(b"f")
         assert not world.kernel.has_writer(reader)
+
+    def test_who_asks_last_leaves_nothing_behind_when_the_file_is_closed(self, world: World) -> None:
+        world.write(b"f", b"")
+        reader = world.open(b"f")
+        writer = world.open(b"f", os.O_WRONLY)
+        assert world.kernel.had_writer(reader)
+        world.kernel.close(writer)
+        assert not world.kernel.had_writer(reader)
+        world.kernel.close(reader)
+        world.kernel.close(world.open(b"f", os.O_WRONLY | os.O_NONBLOCK))
 
     def test_files_directories_and_the_filesystem_can_be_synced(self, world: World) -> None:
         fd = world.open(b"f", os.O_RDWR | os.O_CREAT, 0o600)

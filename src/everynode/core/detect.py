@@ -60,6 +60,8 @@ def detect(
 
     `donor`: what was placed where this object was moved from, unchanged on its way.
     """
+    if record is None and seen is not None and donor is None:
+        return appeared(seen, stamp, origin, sequence)
     placed = record.placed if record is not None else None
     there = placed.entry if placed is not None else None
     if seen is None:
@@ -73,6 +75,13 @@ def detect(
         if placed is not None and there is not None and _only_time_of_directory(seen, there):
             return _directory_time(record, placed, seen, stamp, origin, sequence)
     return _change(record, placed, there, seen, stamp, origin, sequence, donor)
+
+
+def appeared(seen: Entry, stamp: Stamp | None, origin: Origin, sequence: Sequence, not_carried: int = 0) -> Change:
+    """What something means at a path of which nothing was known: nearly all that a first scan finds."""
+    sibling = Sibling(origin, sequence, seen)
+    version = Version((sibling,))
+    return Change(version, Placed(version, seen, stamp, (origin, sequence), not_carried), sibling)
 
 
 def _absent(
@@ -193,4 +202,4 @@ def overlay(intended: Entry, there: Entry, seen: Entry) -> Entry:
     return entry
 
 
-__all__ = ["Change", "Known", "Meaning", "Nothing", "Restamp", "detect", "overlay"]
+__all__ = ["Change", "Known", "Meaning", "Nothing", "Restamp", "appeared", "detect", "overlay"]

@@ -215,27 +215,30 @@ class Capture:
             self._looks.setdefault(path, looks[path]).due = ground.clock.monotonic() + FIRST_AGAIN
         if judgement.again:
             self._wake.set()  # who looks may be the scanner
-        for look in looked:
-            if (directory := looks[look.path].scan_after) is not None:
-                self.scan_wanted.put_nowait(directory)
-            match look.seen:
-                case Busy():
-                    self._busy(look.path, looks[look.path])
-                case Unlookable(trouble, detail):
-                    self._unlookable(look.path, looks[look.path], trouble, detail)
+        noticed: list[Looked] = []
+        for seen in looked:
+            look = looks[seen.path]
+            if look.scan_after is not None:
+                self.scan_wanted.put_nowait(look.scan_after)
+            if look.forced or look.noticed:
+                noticed.append(seen)
+            match seen.seen:
                 case Present(entry=entry):
-                    if looks[look.path].deep and entry.kind == Kind.DIRECTORY:
-                        self.scan_wanted.put_nowait(look.path)
-                    ground.problems.looked(look.path)
+                    if look.deep and entry.kind == Kind.DIRECTORY:
+                        self.scan_wanted.put_nowait(seen.path)
+                    ground.problems.looked(seen.path)
+                case Busy():
+                    self._busy(seen.path, look)
+                case Unlookable(trouble, detail):
+                    self._unlookable(seen.path, look, trouble, detail)
                 case _:
-                    ground.problems.looked(look.path)
+                    ground.problems.looked(seen.path)
         settle = ground.setup.policy.settle_ms / 1000
-        noticed = (look for look in looked if looks[look.path].forced or looks[look.path].noticed)
-        touched = {parent_of(look.path) for look in noticed if _touched_its_directory(look)} - {ROOT}
+        touched = {parent_of(seen.path) for seen in noticed if _touched_its_directory(seen)} - {ROOT}
         for parent in judgement.parents | touched:
             self.look_soon(parent, delay=settle)
-        changed = {path for path, _ in judgement.happened}
-        if any(look.path in changed and looks[look.path].forced and _written_in_place(look) for look in looked):
+        in_place = {seen.path for seen in noticed if looks[seen.path].forced and _written_in_place(seen)}
+        if in_place and any(path in in_place for path, _ in judgement.happened):
             self._scan_for_names()
         for directory in judgement.directories_gone:
             self.scan_wanted.put_nowait(directory)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.detect import Change, Known, Meaning, Nothing, Restamp, detect
+from everynode.core.detect import Change, Known, Meaning, Nothing, Restamp, appeared, detect
 from everynode.group.announce import Announcement
 from everynode.index.store import Index
 from everynode.limits import SCAN_BATCH
@@ -69,6 +69,11 @@ def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> J
 
 def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int | None, out: Judgement) -> None:
     seen = look.seen
+    read_before = look.path not in out.swept and look.path not in index.rechecked
+    if look.record is None and type(seen) is Present and look.donor is None and read_before:
+        change = appeared(seen.entry, seen.stamp, index.origin, index.next_sequence(), _not_carried(seen))
+        _change(index, look.path, None, change, seen.content, out)
+        return
     entry: Entry | None = None
     stamp: Stamp | None = None
     content: bytes | None = None
@@ -87,12 +92,7 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             pass
         case _:
             return
-    fresh = look.record is None and type(seen) is Present
-    record = (
-        look.record
-        if (true_still or fresh) and look.path not in out.swept and look.path not in index.rechecked
-        else index.get(look.path)
-    )
+    record = look.record if true_still and read_before else index.get(look.path)
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return
@@ -117,8 +117,14 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             _change_unless_lost(index, look.path, record, meaning, content, suspect_above, out)
 
 
+def _not_carried(seen: Present) -> int:
+    if seen.links == 1 and not seen.xattrs:
+        return 0
+    return (HARD_LINKS if seen.links > 1 and seen.entry.kind == Kind.FILE else 0) | (XATTRS if seen.xattrs else 0)
+
+
 def _with_not_carried(meaning: Restamp | Known | Change, seen: Present) -> Restamp | Known | Change:
-    flags = (HARD_LINKS if seen.links > 1 and seen.entry.kind == Kind.FILE else 0) | (XATTRS if seen.xattrs else 0)
+    flags = _not_carried(seen)
     if not flags:
         return meaning
     return msgspec.structs.replace(meaning, placed=msgspec.structs.replace(meaning.placed, not_carried=flags))

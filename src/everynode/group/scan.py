@@ -177,10 +177,15 @@ class Scanner:
         wanted: Wanted = {}
         records: list[tuple[Record | None, Record | None]] = []
         index = self._ground.index
-        get = index.get
         suspect_above = self._ground.suspect_above
+        # Both come in the order of paths: one statement instead of one per path.
+        recorded = index.span(items[0].path, items[-1].path) if items else iter(())
+        next_record = next(recorded, None)
         for item in items:
-            record = get(item.path)
+            path = item.path
+            while next_record is not None and next_record.path < path:
+                next_record = next(recorded, None)
+            record = next_record if next_record is not None and next_record.path == path else None
             if record is not None:
                 seen.add(record.arrival)
                 placed = record.placed
@@ -189,7 +194,7 @@ class Scanner:
                 # A power cut may leave an old content under new attributes: only reading tells.
                 if same and not is_suspect(index, record, suspect_above):
                     continue
-            wanted[item.path] = item.stamp if item.kind is Kind.FILE else None
+            wanted[path] = item.stamp if item.kind is Kind.FILE else None
             records.append((record, None))
         return wanted, (records, index.placings, index.changes)
 

@@ -287,6 +287,15 @@ class Index:
         sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 2 LIMIT 1"
         return self._one(sql, (low, high)) is not None
 
+    def span(self, first: RelPath, last: RelPath) -> Iterator[Record]:
+        """Records from one path to another, both included, in byte order of paths. Use it up before anything else."""
+        sql = _COLUMNS + "WHERE path >= ? AND path <= ? ORDER BY path"
+        try:
+            for row in self._connection.execute(sql, (first, last)):
+                yield _record(row)
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+
     def excluded(self, after: int, limit: int) -> list[Record]:
         return self._list("WHERE flags & 8 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
 

@@ -102,6 +102,9 @@ class LinuxKernel:
                 return fd
         raise libc.failure(path)
 
+    def open_at(self, directory: int, name: bytes, flags: int) -> int:
+        return os.open(name, flags | os.O_CLOEXEC, dir_fd=directory)
+
     def create_at(self, directory: int, name: bytes, mode: int) -> int:
         return os.open(name, _CREATE, mode, dir_fd=directory)
 
@@ -219,10 +222,15 @@ class LinuxKernel:
         try:
             fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
         except OSError as error:
-            if error.errno == errno.EBADF:
-                raise
-            return error.errno == errno.EAGAIN
+            return _refused_for_a_writer(error)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+
+    def had_writer(self, fd: int) -> bool:
+        try:
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        except OSError as error:
+            return _refused_for_a_writer(error)
         return False
 
     def has_xattrs(self, fd: int) -> bool:
@@ -240,6 +248,12 @@ class LinuxKernel:
             bytes_total=now.f_blocks * now.f_frsize,
             inodes_free=now.f_favail if now.f_files else sys.maxsize,
         )
+
+
+def _refused_for_a_writer(error: OSError) -> bool:
+    if error.errno == errno.EBADF:
+        raise error
+    return error.errno == errno.EAGAIN
 
 
 def ignore_lease_breaks() -> None:

@@ -61,6 +61,12 @@ class Kernel(Protocol):
         O_CLOEXEC is added.
         """
 
+    def open_at(self, directory: int, name: bytes, flags: int) -> int:
+        """Open what has this name in a directory that was reached beneath the root, for reading; one component, no
+        `..`, and O_NOFOLLOW among the flags. Cheaper than `open_beneath`; a file that is mounted over is entered: its
+        device tells. O_CLOEXEC is added.
+        """
+
     def create_at(self, directory: int, name: bytes, mode: int) -> int:
         """A new file, open for writing (O_CREAT | O_EXCL | O_NOFOLLOW): what stands there already is EEXIST.
 
@@ -116,6 +122,9 @@ class Kernel(Protocol):
 
         Probed by F_SETLEASE F_RDLCK, given back at once.
         """
+
+    def had_writer(self, fd: int) -> bool:
+        """The same for an fd that is closed next: what was probed with is given back by that."""
 
     def has_xattrs(self, fd: int) -> bool:
         """Whether the object has extended attributes that somebody gave it, ACLs included; False where none can be."""

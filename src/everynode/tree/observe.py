@@ -75,11 +75,15 @@ class _Look:
         self._contents = contents
         self._young_ns = now_ns - TICK_NS
         self._lists_left = OBSERVED_LISTS_BYTES
+        self._parent: bytes | None = None
+        self._directory = -1
+        """Of the last path that was walked: most of a batch have it in common."""
 
     def at(self, path: RelPath, known: Stamp | None) -> Observation:
         parent, _, name = path.rpartition(b"/")
         if not name:
             name = b"."  # the root itself
+        self._parent = None  # its fd is valid until two more were asked for
         try:
             directory = self._reach.directory(RelPath(parent))
         except OSError as error:
@@ -90,8 +94,12 @@ class _Look:
         """A file that stood there as `before` a moment ago; None: not any more, or it cannot be read."""
         parent, _, name = path.rpartition(b"/")
         try:
-            return self._file(self._reach.directory(RelPath(parent)), name, before)
+            if parent != self._parent:
+                self._directory = self._reach.directory(RelPath(parent))
+                self._parent = parent
+            return self._file(self._directory, name, before)
         except OSError:
+            self._parent = None
             return None
 
     def in_directory(self, path: RelPath, directory: int, name: bytes, known: Stamp | None) -> Observation:
@@ -133,7 +141,7 @@ class _Look:
         kernel = self._kernel
         size = before.size
         try:
-            fd = kernel.open_beneath(directory, name, OPEN_FILE)
+            fd = kernel.open_at(directory, name, OPEN_FILE)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
                 return None  # gone, or a symlink or socket now: the next look tells
@@ -153,11 +161,11 @@ class _Look:
                 if hashed is None:
                     return None
                 digest, blocks = hashed
+            xattrs = kernel.has_xattrs(fd)
             # After reading: who wrote through a mapping meanwhile has it open still, or moved the stamp.
-            if kernel.has_writer(fd):
+            if kernel.had_writer(fd):
                 return Busy(size, before.mtime_ns)
             after = kernel.stat_fd(fd)
-            xattrs = kernel.has_xattrs(fd)
         finally:
             kernel.close(fd)
         # A rename moves the ctime too: an equal one proves that this file had this name while it was read.

@@ -154,7 +154,7 @@ def test_absence_is_said_only_when_proved(root: Root, tree: Path, kernel: Any) -
 
 def test_a_file_that_may_not_be_read_is_unreadable_and_says_so(root: Root, tree: Path, kernel: Any) -> None:
     (tree / "f").write_bytes(b"x")
-    kernel.refuse["open_beneath"] = PermissionError(errno.EACCES, "Permission denied")
+    kernel.refuse["open_at"] = PermissionError(errno.EACCES, "Permission denied")
     seen = look(root, b"f")
     assert (
         isinstance(seen, Unlookable) and seen.trouble is Trouble.UNREADABLE and "f cannot be looked at" in seen.detail
