@@ -210,6 +210,8 @@ class SimNode:
             self._died_at = now
         if now - self._started_at > FIRST_LOOK_SECONDS:
             self.seen_until = now - LOOK_SECONDS
+        if self.early:
+            self._looked_at = None
         self.loop.note(b"death of " + self.node)
         life.kernel.kill()
         life.clock.dead = True
@@ -313,9 +315,11 @@ class SimNode:
             raise OSError(number, os.strerror(number), about)
 
     def _watch_daemon(self, event: Event) -> None:
-        if self.life is None or event.process != self.life.kernel.pid:
-            return
         path, source = _in_tree(event.path), _in_tree(event.source)
+        if self.life is None or event.process != self.life.kernel.pid:
+            if event.did is Did.RENAMED and event.inode.is_directory and path is not None and source is not None:
+                self.oracle.renamed(self.node, self.loop.time(), source, path)
+            return
         if path is not None and event.inode.is_file and event.did in (Did.CREATED, Did.MODIFIED):
             self.oracle.wrote_in_place(self.node, path, event.did.value)
         elif event.did in (Did.CREATED, Did.RENAMED, Did.DELETED):

@@ -81,6 +81,8 @@ class Oracle:
     _placed: dict[tuple[NodeId, bytes], tuple[Content | None, float]] = field(default_factory=dict)
     _remains: dict[tuple[NodeId, bytes], tuple[Content | None, frozenset[Content]]] = field(default_factory=dict)
     """What power cuts left where, and what they left it of; until the daemon places something there, or a user does."""
+    _renamed: list[tuple[NodeId, float, bytes, bytes]] = field(default_factory=list)
+    """Directories that users renamed, from where to where, in this moment."""
     _number: int = 0
 
     # -- what happens -----------------------------------------------------------------------------
@@ -122,8 +124,36 @@ class Oracle:
         content = content_of(what)
         self._placed[node, path] = (content, time)
         self._remains.pop((node, path), None)
+        if content is not None:
+            self._came_along(node, time, path, what, content)
         if content is not None and content not in self._known:
             self.violations.append(f"invention: {node.hex()[:4]} placed {what} at {path!r}, which nobody wrote")
+
+    def renamed(self, node: NodeId, time: float, old: bytes, new: bytes) -> None:
+        """A user renamed a directory; what was in it is reported path by path."""
+        self._renamed = [rename for rename in self._renamed if rename[1] == time]
+        self._renamed.append((node, time, old, new))
+
+    def _came_along(self, node: NodeId, time: float, path: bytes, what: Seen | None, content: Content) -> None:
+        """What is placed into a directory just when a user renames it counts as having been there and come along.
+
+        The daemon has the directory open by then; from outside nobody can tell which of the two renames was first.
+        It must be a content of the old name, and none of the new one.
+        """
+        if self._made_at(path, content):
+            return
+        source = path
+        for who, when, old, new in reversed(self._renamed):
+            if (who, when) != (node, time) or not source.startswith(new + b"/"):
+                continue
+            source = old + source[len(new) :]
+            if self._made_at(source, content):
+                self._add(Act(0, node, time, source, what, None, frozenset()))
+                self._add(Act(0, node, time, path, None, what, frozenset()))
+                return
+
+    def _made_at(self, path: bytes, content: Content) -> bool:
+        return any(act.finished and content_of(act.after) == content for act in self.acts.get(path, []))
 
     def wrote_in_place(self, node: NodeId, path: bytes, what: str) -> None:
         self.violations.append(f"in place: the daemon of {node.hex()[:4]} {what} {path!r} in the tree itself")

@@ -175,6 +175,35 @@ def test_a_touch_that_changes_nothing_is_owed_nothing(history: History) -> None:
     assert history.judge({}) == []
 
 
+class TestRenamedDirectory:
+    """The daemon of B places what A wrote, at the moment in which a user of B renames the directory."""
+
+    @pytest.fixture(autouse=True)
+    def _written(self, history: History) -> None:
+        history.act(A, None, X, path=b"d/p")
+        history.oracle.renamed(B, 20.0, b"d", b"e")
+
+    def test_what_is_placed_in_it_then_came_along(self, history: History) -> None:
+        history.oracle.placed(B, 20.0, b"e/p", X)
+        assert history.judge({b"e/p": X}) == []
+        assert history.judge({}) == ["lost update"]
+
+    def test_what_is_placed_later_did_not(self, history: History) -> None:
+        history.oracle.placed(B, 21.0, b"e/p", X)
+        assert sorted(history.judge({b"e/p": X})) == ["invention", "lost update"]
+
+    def test_nor_did_what_is_placed_elsewhere_or_by_others(self, history: History) -> None:
+        history.oracle.placed(B, 20.0, b"f/p", X)
+        history.oracle.placed(B, 20.0, b"e/q", X)
+        history.oracle.placed(A, 20.0, b"e/p", X)
+        assert history.judge({}) == ["lost update"]
+
+    def test_nor_did_what_belongs_there(self, history: History) -> None:
+        history.act(A, None, X, path=b"e/p")
+        history.oracle.placed(B, 20.0, b"e/p", X)
+        assert history.judge({b"e/p": X}) == ["lost update"]
+
+
 class TestPowerCut:
     def test_what_nobody_else_had_may_be_gone(self, history: History) -> None:
         history.act(A, None, X)

@@ -77,7 +77,14 @@ class Applier:
                 await self._pass()
             finally:
                 ground.placing_now = False
+            self._scan_moved()
             ground.progressed()
+
+    def _scan_moved(self) -> None:
+        """What was placed into a directory after somebody renamed it, and after that was looked at."""
+        for directory in sorted(self._ground.moved):
+            self._capture.scan_wanted.put_nowait(directory)
+        self._ground.moved.clear()
 
     async def _wait_for_work(self) -> None:
         """Until something new is to be placed, or something old is due again."""
@@ -117,6 +124,7 @@ class Applier:
                 break
             after = choice.cursor
             complete = await self._batch(choice) and complete
+            self._scan_moved()
             if choice.in_hand:
                 complete = False
                 self._wake_when_free(choice.in_hand)

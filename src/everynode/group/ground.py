@@ -84,6 +84,8 @@ class Ground:
     root_was_empty: bool = False
     placing_now: bool = False
     """Apply is going through what is to be placed."""
+    moved: set[RelPath] = field(default_factory=set)
+    """Directories that somebody renamed while apply was placing: under their new names may be more than was seen."""
     missed: bool = False
     """Apply left out a path that capture had in hand: it is to be woken when capture lets go."""
     suspect_above: int | None = None

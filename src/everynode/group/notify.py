@@ -59,6 +59,9 @@ class Notifier:
         look_soon(path, forced=not directory, pid=pid, donor=source if directory else None, noticed=True)
         scan_after: RelPath | None = None
         if directory:
+            if self._ground.placing_now:
+                # Apply may have it open and place into it after the scan; of our own doing there are no notices.
+                self._ground.moved.add(path)
             for old in await self._ground.clock.offload_index(self._placed_below, source):
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
                 look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old, noticed=True)

@@ -22,12 +22,14 @@ from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.hear import hear_all
+from everynode.group.notify import Notifier
 from everynode.group.placing import place_batch
 from everynode.group.requests import Answer, Requests
 from everynode.limits import FETCH_BYTES_MAX, PLACE_WAIT
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import Batch, Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
+from everynode.model.notice import Notice, What
 from everynode.model.path import RelPath
 from everynode.model.policy import ConflictPolicy, GroupPolicy
 from everynode.model.problem import Trouble
@@ -304,6 +306,40 @@ def test_a_path_that_capture_let_go_of_while_it_was_left_out_is_tried_again(
 
 
 # What was settled elsewhere.
+
+
+def test_a_directory_that_is_renamed_while_something_is_placed_into_it_is_scanned_after_that(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What landed under its new name did so after the notice of the rename, and gives none of its own."""
+    notifier = Notifier(bench.ground, bench.capture)
+    kernel = bench.ground.setup.root.kernel
+    rename_at = kernel.rename_at
+
+    def rename_first(*arguments: Any) -> None:
+        if (bench.tree / "d").exists():
+            os.rename(bench.tree / "d", bench.tree / "e")
+        rename_at(*arguments)
+
+    async def offload(function: Callable[..., Any], *arguments: object) -> Any:
+        result = function(*arguments)
+        if function is place_batch:
+            await notifier.notice([Notice(What.RENAMED | What.DIRECTORY, RelPath(b"e"), RelPath(b"d"))])
+        return result
+
+    async def story() -> None:
+        (bench.tree / "d").mkdir()
+        (bench.tree / "d" / "other").write_bytes(b"so that it does not come whole")
+        await bench.capture.look({RelPath(b"d"): Look(0.0)})
+        bench.heard(version(live(B, 1, mine(b"one"))), b"d/a", content=b"one")
+        monkeypatch.setattr(kernel, "rename_at", rename_first)
+        monkeypatch.setattr(bench.clock, "offload", offload)
+        bench.ground.placing_now = True
+        await bench.turn()
+        assert (bench.tree / "e" / "a").read_bytes() == b"one"
+        assert bench.capture.scan_wanted.get_nowait() == b"e"
+
+    bench.run(story)
 
 
 def test_what_capture_has_settled_is_neither_tried_nor_stuck_nor_a_problem_any_more(bench: Bench) -> None:
