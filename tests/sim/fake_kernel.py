@@ -109,6 +109,11 @@ class FakeKernel:
         self._after("open_beneath", path)
         return fd
 
+    def open_at(self, directory: int, name: bytes, flags: int) -> int:
+        check_name(name)
+        assert b"/" not in name and flags & os.O_NOFOLLOW
+        return self.open_beneath(directory, name, flags)
+
     def create_at(self, directory: int, name: bytes, mode: int) -> int:
         self._before("create_at", name)
         new_mode = stat.S_IFREG | (mode & 0o7777 & ~UMASK)
@@ -255,6 +260,9 @@ class FakeKernel:
     def has_writer(self, fd: int) -> bool:
         self._before("has_writer", b"")
         return self._file(fd).inode.writers > 0
+
+    def had_writer(self, fd: int) -> bool:
+        return self.has_writer(fd)
 
     def has_xattrs(self, fd: int) -> bool:
         self._file(fd)
