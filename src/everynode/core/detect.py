@@ -177,9 +177,10 @@ def _same(seen: Entry, there: Entry) -> bool:
 
 
 def _intended(placed: Placed) -> Entry | None:
+    """What was wanted of what stands there; None: a directory that only its descendants keep, not described at all."""
     for sibling in placed.version.siblings:
         if sibling.dot == placed.shown:
-            return sibling.entry
+            return sibling.entry if placed.entry is None or sibling.entry.kind == placed.entry.kind else None
     return None
 
 

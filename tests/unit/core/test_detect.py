@@ -264,6 +264,14 @@ def test_an_attribute_change_of_a_stand_in_directory_speaks_of_the_directory() -
     assert (made.sibling.entry.kind, made.sibling.entry.mode) == (Kind.DIRECTORY, 0o700)
 
 
+def test_what_changes_on_a_stand_in_directory_takes_nothing_from_the_file_that_was_deleted_there() -> None:
+    gone = version(dead(B, 1, file(mode=0o600, uid=7, mtime=5)))
+    stand_in = placed(gone, directory(mode=0o755, uid=7))
+    seen = directory(mode=0o755, uid=8)
+    assert change(record(gone, stand_in), seen).sibling.entry == seen
+    assert change(record(gone, stand_in), None).sibling.entry == directory(mode=0o755, uid=7)
+
+
 def test_the_context_of_a_change_covers_what_it_superseded_and_itself() -> None:
     of = version(live(B, 1), live(C, 3, file(b"2")), A=2)
     made = change(record(of, placed(of)), file(b"3"))
