@@ -1,6 +1,7 @@
 # What a person does with this checkout. `make help` lists it.
 
-PYTHON ?= python3
+# The distribution's Python before others: it is built optimised, and its mends come with the system's.
+PYTHON ?= $(if $(shell /usr/bin/python3 -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>&1 && echo fit),/usr/bin/python3,python3)
 VENV ?= .venv
 PREFIX ?= /opt/everynode
 BINDIR ?= /usr/local/bin

@@ -7,7 +7,7 @@ from enum import Enum
 import msgspec
 
 from everynode.core.shown import entry_shown, losers, ranking
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, FILE, Entry
 from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
 from everynode.model.record import Placed, Record, Sibling, Version
@@ -23,6 +23,13 @@ class Step(Enum):
     ATTRIBUTES = "attributes"
     """Same content, other mode, owner or time."""
     REMOVE = "remove"
+
+    __hash__ = object.__hash__
+    """Of an Enum it is a Python function."""
+
+
+NOTHING, MAKE_DIRECTORY, CONTENT, ATTRIBUTES, REMOVE = Step
+"""As with `model.entry.FILE`."""
 
 
 class Target(msgspec.Struct, frozen=True, gc=False):
@@ -52,19 +59,19 @@ def instead_of(target: Target, policy: ConflictPolicy) -> list[Target]:
     record = target.record
     if target.entry is None or (record.placed is not None and record.placed.entry is not None):
         return []
-    others = [s for s in ranking(record.version, policy) if s.live and s.entry.kind == Kind.FILE]
-    return [Target(record, Step.CONTENT, s.entry, s.dot, (), True) for s in others if s.dot != target.shown]
+    others = [s for s in ranking(record.version, policy) if s.live and s.entry.kind == FILE]
+    return [Target(record, CONTENT, s.entry, s.dot, (), True) for s in others if s.dot != target.shown]
 
 
 def _step(entry: Entry | None, placed: Placed | None, version: Version) -> Step:
     there = placed.entry if placed is not None else None
     if entry is None:
-        return Step.NOTHING if there is None else Step.REMOVE
+        return NOTHING if there is None else REMOVE
     if there is not None and placed is not None and placed.version != version and wanted_before(placed) == entry:
-        return Step.NOTHING
+        return NOTHING
     if there is None or there.kind != entry.kind or not there.same_content(entry):
-        return Step.DIRECTORY if entry.kind == Kind.DIRECTORY else Step.CONTENT
-    return Step.NOTHING if there == entry else Step.ATTRIBUTES
+        return MAKE_DIRECTORY if entry.kind == DIRECTORY else CONTENT
+    return NOTHING if there == entry else ATTRIBUTES
 
 
 def wanted_before(placed: Placed) -> Entry | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, SYMLINK, Entry
 from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
 from everynode.model.record import Sibling, Version
@@ -21,7 +21,7 @@ Rank = tuple[bool, bool, bool, int, Dot]
 
 def rank(sibling: Sibling, policy: ConflictPolicy, derived: bool) -> Rank:
     entry = sibling.entry
-    is_directory = entry.kind == Kind.DIRECTORY and (derived or (sibling.live and sibling.content))
+    is_directory = entry.kind == DIRECTORY and (derived or (sibling.live and sibling.content))
     preference = 0
     match policy:
         case "newest":
@@ -50,20 +50,20 @@ def entry_shown(sibling: Sibling, derived: bool) -> Entry | None:
     With a live descendant there is a directory whatever the sibling says: its own attributes where it has been
     one, else what a new directory gets.
     """
-    if derived and not (sibling.live and sibling.entry.kind == Kind.DIRECTORY):
-        return sibling.entry if sibling.entry.kind == Kind.DIRECTORY else bare_directory(sibling.entry)
+    if derived and not (sibling.live and sibling.entry.kind == DIRECTORY):
+        return sibling.entry if sibling.entry.kind == DIRECTORY else bare_directory(sibling.entry)
     return sibling.entry if sibling.live else None
 
 
 def bare_directory(model: Entry) -> Entry:
     """A directory that nobody described, owned like the file it displaced."""
-    return Entry(Kind.DIRECTORY, 0o755, model.uid, model.gid, model.mtime_ns)
+    return Entry(DIRECTORY, 0o755, model.uid, model.gid, model.mtime_ns)
 
 
 def losers(ordered: list[Sibling], derived: bool) -> list[Sibling]:
     """Live siblings that differ from the shown one: their contents are pinned in the vault of every node."""
     winner = entry_shown(ordered[0], derived)
-    contents = [s for s in ordered if s.live and s.entry.kind != Kind.DIRECTORY]
+    contents = [s for s in ordered if s.live and s.entry.kind != DIRECTORY]
     return [s for s in contents if winner is None or differs(s.entry, winner)]
 
 
@@ -79,4 +79,4 @@ def differs(one: Entry, other: Entry) -> bool:
     """Whether a person would call them different: content, owner or mode; a time alone is settled without asking."""
     if not one.same_content(other) or one.uid != other.uid or one.gid != other.gid:
         return True
-    return one.kind != Kind.SYMLINK and one.mode != other.mode
+    return one.kind != SYMLINK and one.mode != other.mode

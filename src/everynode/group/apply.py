@@ -181,12 +181,12 @@ class Applier:
         for target in waiting:
             self._wanted.update(Digest(entry.digest) for entry in contents_of(target))
         jobs, held = self._hold_orphans(jobs, choice)
-        claimed = {path for job in jobs for path in _paths_of(job)}
+        claimed = _paths_of_all(jobs)
         taken = claimed & ground.claims
         if taken:
             self._keep_for_later(job for job in jobs if taken & set(_paths_of(job)))
             jobs = [job for job in jobs if not taken & set(_paths_of(job))]
-            claimed = {path for job in jobs for path in _paths_of(job)}
+            claimed = _paths_of_all(jobs)
         if not jobs and not choice.excluded:
             if taken:
                 ground.work.set()
@@ -335,6 +335,12 @@ def contents_of(target: Target) -> list[Entry]:
 def _paths_of(job: Job) -> tuple[RelPath, ...]:
     path = job.target.record.path
     return (path, job.source.path) if type(job.source) is MovedFrom else (path,)
+
+
+def _paths_of_all(jobs: list[Job]) -> set[RelPath]:
+    paths = {job.target.record.path for job in jobs}
+    paths.update(job.source.path for job in jobs if type(job.source) is MovedFrom)
+    return paths
 
 
 def _has_ancestor(path: RelPath, directories: set[RelPath]) -> bool:

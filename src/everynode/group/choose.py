@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from everynode.config.exclude import Excluder
-from everynode.core.plan import Step, Target, plan
+from everynode.core.plan import CONTENT, MAKE_DIRECTORY, NOTHING, Target, plan
 from everynode.core.versions import dots_of
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
 from everynode.limits import APPLY_BATCH, APPLY_BATCH_BYTES, INLINE_BYTES_MAX
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, FILE, Entry
 from everynode.model.ids import Digest, Dot
 from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.policy import ConflictPolicy
@@ -70,7 +70,7 @@ def choose(
             choice.not_due.append(record.path)
             continue
         target = _target(index, policy, record)
-        is_directory = target.entry is not None and target.entry.kind == Kind.DIRECTORY
+        is_directory = target.entry is not None and target.entry.kind == DIRECTORY
         if excluder and excluder.excluded(record.path, is_directory):
             choice.excluded.append(record)
             continue
@@ -78,7 +78,7 @@ def choose(
         placed = record.placed
         if placed is not None and placed.shown[0] == index.origin and placed.shown[1] > index.state.synced:
             choice.unsynced.add(record.path)
-        if target.entry is not None and target.step is Step.CONTENT and target.entry.size <= INLINE_BYTES_MAX:
+        if target.entry is not None and target.step is CONTENT and target.entry.size <= INLINE_BYTES_MAX:
             size += target.entry.size
     _around(index, policy, taken, choice)
     choice.targets = list(taken.values())
@@ -93,7 +93,7 @@ def _target(index: Index, policy: ConflictPolicy, record: Record) -> Target:
     """
     siblings = record.version.siblings
     first = siblings[0]
-    fresh = first.live and (first.entry.kind == Kind.DIRECTORY or not record.version.context)
+    fresh = first.live and (first.entry.kind == DIRECTORY or not record.version.context)
     derived = (len(siblings) > 1 or not fresh) and index.lives_below(record.path)
     return plan(record, policy, derived)
 
@@ -102,7 +102,7 @@ def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], 
     """Add the missing directories above what is to be placed, and note the times of those that stand."""
     known: set[RelPath] = {ROOT}
     for target in list(taken.values()):
-        if target.step is Step.NOTHING:
+        if target.step is NOTHING:
             continue
         path = target.record.path
         missing: list[Target] = []
@@ -118,13 +118,13 @@ def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], 
                 continue
             above = plan(record, policy, derived=target.entry is not None)
             _note_time(above, choice)
-            if target.entry is not None and above.step is Step.DIRECTORY:
+            if target.entry is not None and above.step is MAKE_DIRECTORY:
                 missing.append(above)
         taken.update((above.record.path, above) for above in missing)
 
 
 def _note_time(target: Target, choice: Choice) -> None:
-    if target.entry is not None and target.entry.kind == Kind.DIRECTORY:
+    if target.entry is not None and target.entry.kind == DIRECTORY:
         choice.directory_times[target.record.path] = target.entry.mtime_ns
 
 
@@ -140,7 +140,7 @@ def wanted_contents(target: Target) -> list[Entry]:
     """Entries whose bytes may be needed: the one to be put, and losers."""
     wanted = [sibling.entry for sibling in target.losers]
     entry = target.entry
-    if entry is None or entry.kind != Kind.FILE or target.step is not Step.CONTENT:
+    if entry is None or entry.kind != FILE or target.step is not CONTENT:
         return wanted
     # A small new file came with its content; it is not worth a search of the vault.
     if target.record.placed is not None or target.record.version.context or entry.size > INLINE_BYTES_MAX:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.plan import Step
+from everynode.core.plan import NOTHING
 from everynode.core.versions import make_version, merge, sibling_at, supersede
 from everynode.group.announce import Announcement
 from everynode.group.placing import Done
@@ -64,7 +64,7 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
     target = one.job.target
     before = target.record.placed
     path = target.record.path
-    if target.step is Step.NOTHING:
+    if target.step is NOTHING:
         entry = before.entry if before is not None else None
         stamp = before.stamp if before is not None else None
     else:
@@ -97,7 +97,7 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
         result.placed.append(path)
     if put.denied:
         result.denied.append((path, put.denied))
-    if target.step is not Step.NOTHING:
+    if target.step is not NOTHING:
         what = Happening.REMOVED if entry is None else Happening.PLACED
         result.happened.append((path, what, node_of(target.shown[0]), 0, ""))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everynode.core.plan import Step
+from everynode.core.plan import CONTENT, MAKE_DIRECTORY
 from everynode.group.gather import Job
 from everynode.model.path import RelPath, parent_of
 from everynode.tree.outcome import Staged
@@ -26,7 +26,7 @@ def make_new(directories: NewDirectories, jobs: list[Job]) -> list[Staged]:
     new = {
         job.target.record.path: job
         for job in jobs
-        if job.target.step is Step.DIRECTORY and is_new(job) and not job.losers and _may_be_entered(job)
+        if job.target.step is MAKE_DIRECTORY and is_new(job) and not job.losers and _may_be_entered(job)
     }
     staged: list[Staged] = []
     for path in sorted(_to_be_filled(new, jobs)) if new else ():
@@ -43,7 +43,7 @@ def make_new(directories: NewDirectories, jobs: list[Job]) -> list[Staged]:
 def _to_be_filled(new: dict[RelPath, Job], jobs: list[Job]) -> set[RelPath]:
     wanted: set[RelPath] = set()
     for job in jobs:
-        if job.target.step is not Step.CONTENT or not is_new(job):
+        if job.target.step is not CONTENT or not is_new(job):
             continue
         above = parent_of(job.target.record.path)
         while above in new and above not in wanted:

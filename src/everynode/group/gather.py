@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from everynode.core.plan import Step, Target, instead_of
+from everynode.core.plan import CONTENT, NOTHING, REMOVE, Target, instead_of
 from everynode.group.choose import Choice
 from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
 from everynode.index.vault_catalogue import Kept
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import FILE, SYMLINK, Entry
 from everynode.model.ids import Digest, Dot
 from everynode.model.path import RelPath
 from everynode.model.record import Record, Sibling
@@ -76,17 +76,17 @@ class Gatherer:
         movable: dict[Digest, Record] = {}
         for target in choice.targets:
             placed = target.record.placed
-            if target.step is Step.REMOVE and placed is not None and placed.entry is not None:
+            if target.step is REMOVE and placed is not None and placed.entry is not None:
                 if target.record.path in self.immovable:
                     continue
-                if placed.entry.kind == Kind.FILE and placed.entry.size and placed.stamp is not None:
+                if placed.entry.kind == FILE and placed.entry.size and placed.stamp is not None:
                     movable[Digest(placed.entry.digest)] = target.record
         return movable
 
     def _content(self, job: Job, choice: Choice, movable: dict[Digest, Record]) -> bool:
         target = job.target
         entry = target.entry
-        if target.step is not Step.CONTENT or entry is None or entry.kind != Kind.FILE:
+        if target.step is not CONTENT or entry is None or entry.kind != FILE:
             return True
         digest = Digest(entry.digest)
         record = movable.pop(digest, None)
@@ -106,11 +106,11 @@ class Gatherer:
         complete = True
         for sibling in target.losers:
             entry = sibling.entry
-            if standing is not None and standing.same_content(entry) and target.step is not Step.NOTHING:
+            if standing is not None and standing.same_content(entry) and target.step is not NOTHING:
                 continue
             if Digest(entry.digest) in choice.kept:
                 continue
-            source = b"" if entry.kind == Kind.SYMLINK else self._find(target.record.path, entry, sibling.dot, choice)
+            source = b"" if entry.kind == SYMLINK else self._find(target.record.path, entry, sibling.dot, choice)
             if source is None:
                 complete = False
             else:

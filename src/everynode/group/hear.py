@@ -110,20 +110,18 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
 
 
 def _hear_new(index: Index, wire: WireRecord, own: Origin, heard: Heard) -> bool:
-    """The short way for a path that is not in the index; False: take the long one."""
-    version = hear(None, wire.version, index.knowledge)
-    if version is None or own in version.context:
+    """The short way for a new change of one node to a path that is not in the index; False: take the long one."""
+    version = wire.version
+    if version.context or len(version.siblings) > 1:
         return False
-    for sibling in version.siblings:
-        if sibling.origin == own:
-            return False
-    if not index.put_new(Record(wire.path, version, None, unplaced=True)):
+    (only,) = version.siblings
+    if only.origin == own or index.knowledge.get(only.origin, 0) >= only.sequence:
+        return False
+    if not index.put_new(Record(wire.path, version, None, True)):
         return False
     heard.changed += 1
     heard.last = wire
     index.recheck_ancestors(wire.path)
-    if len(version.siblings) > 1 and in_conflict(version):
-        heard.conflicts.append(wire.path)
     return True
 
 

@@ -11,7 +11,7 @@ from everynode.core.detect import Change, Known, Meaning, Nothing, Restamp, appe
 from everynode.group.announce import Announcement
 from everynode.index.store import Index
 from everynode.limits import SCAN_BATCH
-from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.entry import DIRECTORY, FILE, Entry, Stamp
 from everynode.model.ids import Digest
 from everynode.model.message import WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
@@ -120,7 +120,7 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
 def _not_carried(seen: Present) -> int:
     if seen.links == 1 and not seen.xattrs:
         return 0
-    return (HARD_LINKS if seen.links > 1 and seen.entry.kind == Kind.FILE else 0) | (XATTRS if seen.xattrs else 0)
+    return (HARD_LINKS if seen.links > 1 and seen.entry.kind == FILE else 0) | (XATTRS if seen.xattrs else 0)
 
 
 def _with_not_carried(meaning: Restamp | Known | Change, seen: Present) -> Restamp | Known | Change:
@@ -132,7 +132,7 @@ def _with_not_carried(meaning: Restamp | Known | Change, seen: Present) -> Resta
 
 def _is_directory(record: Record | None) -> bool:
     there = record.placed.entry if record is not None and record.placed is not None else None
-    return there is not None and there.kind == Kind.DIRECTORY
+    return there is not None and there.kind == DIRECTORY
 
 
 def _empty_out(index: Index, look: Looked, suspect_above: int | None, out: Judgement) -> bool:
@@ -248,9 +248,9 @@ def _change(
         out.work = True
         if (parent := parent_of(path)) != ROOT:
             out.parents.add(parent)
-    if before is not None and before.kind == Kind.DIRECTORY and now is not None and now.kind != Kind.DIRECTORY:
+    if before is not None and before.kind == DIRECTORY and now is not None and now.kind != DIRECTORY:
         out.directories_gone.append(path)
-    if now is not None and now.kind == Kind.DIRECTORY and (before is None or before.kind != Kind.DIRECTORY):
+    if now is not None and now.kind == DIRECTORY and (before is None or before.kind != DIRECTORY):
         out.directories_new.append(path)
     out.happened.append((path, _happening(before, now, change)))
     inline = (Digest(change.sibling.entry.digest), content) if content is not None and now is not None else None

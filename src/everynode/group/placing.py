@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.plan import Step, Target
+from everynode.core.plan import ATTRIBUTES, CONTENT, MAKE_DIRECTORY, NOTHING, REMOVE, Step, Target
 from everynode.core.shown import bare_directory
 from everynode.errors import GroupHalted
 from everynode.group.choose import Choice
 from everynode.group.fill import is_new, make_new
 from everynode.group.gather import Job, Loser, Source
 from everynode.index.vault_catalogue import Kept
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, FILE, Entry
 from everynode.model.path import ROOT, RelPath, parent_of, show_path
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import set_directory_times
@@ -57,7 +57,7 @@ def place_batch(
     root: Root, ignore: Ignore, jobs: list[Job], orphans: Iterable[RelPath], choice: Choice, now_ns: int
 ) -> list[Done]:
     """Durable when it returns. Runs on a thread. Raises GroupHalted or OSError when nothing may be believed."""
-    if any(job.target.step is Step.REMOVE for job in jobs):
+    if any(job.target.step is REMOVE for job in jobs):
         root.check()
     done = {job.target.record.path: Done(job, Put(job.target.record.path, None, None)) for job in jobs}
     with NewDirectories(root, ignore) as directories:
@@ -110,7 +110,7 @@ def _check_standing(root: Root, jobs: list[Job], done: dict[RelPath, Done], now_
 
     Else a user who changed it before the losers were in the vault would be taken for one who decided against them.
     """
-    same = [job for job in jobs if job.target.step is Step.NOTHING and _gains(job.target)]
+    same = [job for job in jobs if job.target.step is NOTHING and _gains(job.target)]
     stamps = [job.target.record.placed.stamp if job.target.record.placed else None for job in same]
     looks = [(job.target.record.path, stamp) for job, stamp in zip(same, stamps, strict=True)]
     for job, seen in zip(same, observe(root, looks, contents=False, now_ns=now_ns), strict=True):
@@ -145,7 +145,7 @@ def _wants_look(done: Done, put: Put, now_ns: int) -> bool:
     """
     placed = done.job.target.record.placed
     there = placed.entry if placed is not None else None
-    young = there is not None and there.kind == Kind.FILE and there.mtime_ns > now_ns - YOUNG_NS
+    young = there is not None and there.kind == FILE and there.mtime_ns > now_ns - YOUNG_NS
     return put.swapped_other or young
 
 
@@ -173,14 +173,14 @@ def _found(jobs: list[Job]) -> list[RelPath]:
     found = []
     for job in jobs:
         placed = job.target.record.placed
-        if job.target.step is not Step.NOTHING or placed is None or placed.entry is None:
+        if job.target.step is not NOTHING or placed is None or placed.entry is None:
             continue
-        if placed.entry.kind == Kind.FILE and placed.version == job.target.record.version:
+        if placed.entry.kind == FILE and placed.version == job.target.record.version:
             found.append(job.target.record.path)
     return found
 
 
-_MODEL = Entry(Kind.DIRECTORY, 0o755, 0, 0, 0)
+_MODEL = Entry(DIRECTORY, 0o755, 0, 0, 0)
 
 
 def _folder_of(root: Root, staged: Staged) -> int:
@@ -191,7 +191,7 @@ def _stage_all(
     root: Root, directories: NewDirectories, jobs: list[Job], done: dict[RelPath, Done], now_ns: int
 ) -> list[Staged]:
     """Stage contents of targets and losers; the outcome of what failed is set, losers are noted."""
-    contents = [job for job in jobs if job.target.step is Step.CONTENT and type(job.source) is not MovedFrom]
+    contents = [job for job in jobs if job.target.step is CONTENT and type(job.source) is not MovedFrom]
     losers = [loser for job in jobs for loser in job.losers]
     size = sum(e.size for e in _entries(contents)) + sum(loser.sibling.entry.size for loser in losers)
     all_staged: list[Staged] = []
@@ -283,9 +283,9 @@ def _in_order(jobs: list[Job], done: dict[RelPath, Done], staged: dict[RelPath, 
     by_step: dict[Step, list[Job]] = {step: [] for step in Step}
     for job in ready:
         by_step[job.target.step].append(job)
-    directories = sorted(by_step[Step.DIRECTORY], key=lambda job: job.target.record.path)
-    removals = sorted(by_step[Step.REMOVE], key=lambda job: job.target.record.path, reverse=True)
-    order = [*directories, *by_step[Step.CONTENT], *by_step[Step.ATTRIBUTES], *removals]
+    directories = sorted(by_step[MAKE_DIRECTORY], key=lambda job: job.target.record.path)
+    removals = sorted(by_step[REMOVE], key=lambda job: job.target.record.path, reverse=True)
+    order = [*directories, *by_step[CONTENT], *by_step[ATTRIBUTES], *removals]
     return [_item(job, staged.get(job.target.record.path)) for job in order]
 
 
@@ -309,11 +309,11 @@ def _set_times(
     times = {path: directory_times[path] for path in changed if path != ROOT and path in directory_times}
     for job in jobs:
         entry = job.target.entry
-        if entry is not None and entry.kind == Kind.DIRECTORY and job.target.step is not Step.NOTHING:
+        if entry is not None and entry.kind == DIRECTORY and job.target.step is not NOTHING:
             times[job.target.record.path] = entry.mtime_ns
     for outcome in set_directory_times(root, list(times.items())) if times else ():
         own = done.get(outcome.path)
-        if own is None or own.job.target.step is Step.NOTHING:
+        if own is None or own.job.target.step is NOTHING:
             continue
         if type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
             own.outcome = _timed(own.outcome, own.outcome.entry, outcome)

@@ -12,7 +12,7 @@ from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import is_suspect
 from everynode.limits import RETRY_MAX, RETRY_MIN, SCAN_BATCH, SCAN_WAIT
-from everynode.model.entry import Kind, Stamp
+from everynode.model.entry import FILE, Stamp
 from everynode.model.path import ROOT, RelPath, ancestors_of, is_below
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
@@ -194,7 +194,7 @@ class Scanner:
                 # A power cut may leave an old content under new attributes: only reading tells.
                 if same and not is_suspect(index, record, suspect_above):
                     continue
-            wanted[path] = item.stamp if item.kind is Kind.FILE else None
+            wanted[path] = item.stamp if item.kind is FILE else None
             records.append((record, None))
         return wanted, (records, index.placings, index.changes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from everynode.model.entry import Kind
+from everynode.model.entry import DIRECTORY, FILE
 from everynode.model.record import HARD_LINKS, XATTRS, Placed, Record, Vector
 
 
@@ -58,14 +58,13 @@ def count(counters: Counters, record: Record, flags: int, by: int) -> None:
         for sibling in record.version.siblings:
             if sibling.live:
                 entry = sibling.entry
-        match entry.kind:
-            case Kind.FILE:
-                counters.files += by
-                counters.bytes += by * entry.size
-            case Kind.DIRECTORY:
-                counters.directories += by
-            case Kind.SYMLINK:
-                counters.symlinks += by
+        if entry.kind is FILE:
+            counters.files += by
+            counters.bytes += by * entry.size
+        elif entry.kind is DIRECTORY:
+            counters.directories += by
+        else:
+            counters.symlinks += by
     else:
         counters.tombstones += by
 

@@ -17,7 +17,7 @@ from everynode.index.rows import checksum, encode_body, read_row
 from everynode.index.schema import connect
 from everynode.index.state import State, count, count_not_carried
 from everynode.index.vault_catalogue import VaultCatalogue
-from everynode.model.entry import Kind
+from everynode.model.entry import DIRECTORY
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
@@ -335,7 +335,7 @@ def _not_carried(record: Record) -> int:
 def _is_live_directory(record: Record) -> bool:
     """Whether it shows a directory whatever lives below. Beside other versions that may depend on it."""
     only, *others = record.version.siblings
-    return not others and only.live and only.entry.kind == Kind.DIRECTORY
+    return not others and only.live and only.entry.kind == DIRECTORY
 
 
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:

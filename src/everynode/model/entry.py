@@ -13,6 +13,10 @@ class Kind(IntEnum):
     SYMLINK = 3
 
 
+FILE, DIRECTORY, SYMLINK = Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK
+"""For code that is run for every path: Python 3.11 takes 70 ns to get a member from the class of an Enum."""
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a node replicates of one path. `mode` has the permission bits only (07777)."""
 
@@ -33,9 +37,9 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Equal as far as conflicts go: a directory's mtime alone, and a symlink's mode, say nothing."""
         if not self.same_content(other) or self.uid != other.uid or self.gid != other.gid:
             return False
-        if self.kind == Kind.DIRECTORY:
+        if self.kind == DIRECTORY:
             return self.mode == other.mode
-        return self.mtime_ns == other.mtime_ns and (self.kind == Kind.SYMLINK or self.mode == other.mode)
+        return self.mtime_ns == other.mtime_ns and (self.kind == SYMLINK or self.mode == other.mode)
 
 
 class Stamp(msgspec.Struct, frozen=True, array_like=True, gc=False):

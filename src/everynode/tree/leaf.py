@@ -7,7 +7,7 @@ import os
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from everynode.kernel.protocol import Kernel, Stat
-from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.entry import DIRECTORY, FILE, SYMLINK, Entry, Kind, Stamp
 
 OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 """A FIFO or terminal that took the place of a file must not hold us up."""
@@ -25,7 +25,7 @@ ID_MAX = 2**32 - 1
 DENIED_ERRORS = (errno.EPERM, errno.EACCES, errno.EINVAL, errno.EOPNOTSUPP, errno.EOVERFLOW)
 """What "you may not, or this filesystem cannot" looks like; anything else is an error of placing."""
 
-_KINDS = {S_IFREG: Kind.FILE, S_IFDIR: Kind.DIRECTORY, S_IFLNK: Kind.SYMLINK}
+_KINDS = {S_IFREG: FILE, S_IFDIR: DIRECTORY, S_IFLNK: SYMLINK}
 
 
 def kind_of(stat: Stat) -> Kind | None:
@@ -72,7 +72,7 @@ def entry_of(stat: Stat, kind: Kind, digest: bytes) -> Entry:
         stat.st_uid,
         stat.st_gid,
         time_of(stat),
-        stat.st_size if kind is Kind.FILE else 0,
+        stat.st_size if kind is FILE else 0,
         digest,
     )
 
@@ -81,7 +81,7 @@ def has_attributes(stat: Stat, entry: Entry) -> bool:
     """Owner and mode (of a symlink: owner) are those of `entry`."""
     if stat.st_uid != entry.uid or stat.st_gid != entry.gid:
         return False
-    return stat.st_mode & PERMISSIONS == entry.mode or entry.kind is Kind.SYMLINK
+    return stat.st_mode & PERMISSIONS == entry.mode or entry.kind is SYMLINK
 
 
 def set_owner_and_mode(kernel: Kernel, fd: int, entry: Entry, now: Stat) -> str:
@@ -95,7 +95,7 @@ def set_owner_and_mode(kernel: Kernel, fd: int, entry: Entry, now: Stat) -> str:
     if chowned and (refused := _chown(kernel, fd, entry)):
         denied.append(refused)
         # A program that was to run as its owner must not run as whoever everynode is.
-        if mode & SPECIAL_BITS and entry.kind is Kind.FILE:
+        if mode & SPECIAL_BITS and entry.kind is FILE:
             mode &= ~SPECIAL_BITS
             denied.append(f"mode {entry.mode:04o} without its owner")
     # After the owner: chown clears setuid and setgid.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from everynode.kernel.protocol import Kernel, Stat
 from everynode.limits import BLOCK_BYTES, CHANGE_LOOKS_MAX, INLINE_BYTES_MAX, OBSERVED_LISTS_BYTES, TICK_NS
-from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.entry import DIRECTORY, FILE, SYMLINK, Entry, Kind, Stamp
 from everynode.model.ids import Digest
 from everynode.model.path import RelPath, show_path
 from everynode.model.problem import Trouble
@@ -130,7 +130,7 @@ class _Look:
                 return self._symlink(directory, name, stat)
             case Kind.DIRECTORY:
                 xattrs = self._enter(directory, name)
-                return Present(entry_of(stat, Kind.DIRECTORY, b""), self._stamp(stat), xattrs=xattrs)
+                return Present(entry_of(stat, DIRECTORY, b""), self._stamp(stat), xattrs=xattrs)
             case None:
                 return Unlookable(
                     Trouble.UNSUPPORTED, f"{show_path(path)} is a socket, FIFO or device; these are not replicated"
@@ -184,9 +184,7 @@ class _Look:
                 blocks = None
             else:
                 self._lists_left -= len(blocks)
-        entry = Entry(
-            Kind.FILE, stat.st_mode & PERMISSIONS, stat.st_uid, stat.st_gid, stamp.mtime_ns, stamp.size, digest
-        )
+        entry = Entry(FILE, stat.st_mode & PERMISSIONS, stat.st_uid, stat.st_gid, stamp.mtime_ns, stamp.size, digest)
         if stamp.ctime_ns >= self._young_ns:
             stamp = without_ctime(stamp)
         return Present(entry, stamp, content, stat.st_nlink, xattrs, blocks)
@@ -201,7 +199,7 @@ class _Look:
         after = self._kernel.stat_at(directory, name)
         if stamp_of(after) != stamp_of(stat):
             return None
-        return Present(entry_of(stat, Kind.SYMLINK, target), self._stamp(stat))
+        return Present(entry_of(stat, SYMLINK, target), self._stamp(stat))
 
     def _enter(self, directory: int, name: bytes) -> bool:
         """Whether a directory has extended attributes.

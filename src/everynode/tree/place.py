@@ -27,7 +27,7 @@ from stat import S_ISDIR, S_ISREG
 import msgspec
 
 from everynode.kernel.protocol import RenameFlag, Stat
-from everynode.model.entry import Entry, Kind, Stamp
+from everynode.model.entry import DIRECTORY, SYMLINK, Entry, Stamp
 from everynode.model.path import RelPath, name_of, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import change_directory, change_file
@@ -124,13 +124,13 @@ class _Placing:
         if item.moved_from is not None:
             return self._move(item, directory, name, entry, item.moved_from)
         old = item.expected_entry
-        if entry.kind is Kind.DIRECTORY:
-            if old is not None and old.kind is Kind.DIRECTORY:
+        if entry.kind is DIRECTORY:
+            if old is not None and old.kind is DIRECTORY:
                 return change_directory(self._kernel, directory, item.path, entry, old)
             return self._make_directory(item, directory, name, entry)
         if old is None or item.expected is None or not old.same_content(entry):
             raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "its content was not staged; fetch it")
-        if entry.kind is Kind.SYMLINK:
+        if entry.kind is SYMLINK:
             return self._replace_link(msgspec.structs.replace(item, keep=False), directory, name, entry)
         return change_file(self._kernel, directory, item.path, entry, item.expected, old)
 
@@ -150,7 +150,7 @@ class _Placing:
         if old is None or item.expected is None:
             self._require_nothing(directory, name)
             return Put(item.path, None, None)
-        if old.kind is Kind.DIRECTORY:
+        if old.kind is DIRECTORY:
             self._remove_directory(item.path, directory, name, old)
             return Put(item.path, None, None)
         try:
@@ -199,7 +199,7 @@ class _Placing:
     def _remove_directory(self, path: RelPath, directory: int, name: bytes, old: Entry) -> None:
         try:
             stat = self._kernel.stat_at(directory, name)
-            if kind_of(stat) is not Kind.DIRECTORY or not has_attributes(stat, old):
+            if kind_of(stat) is not DIRECTORY or not has_attributes(stat, old):
                 raise changed("its kind, owner or mode was changed here")
             self._kernel.rmdir_at(directory, name)
         except OSError as error:
@@ -229,7 +229,7 @@ class _Placing:
         old = item.expected_entry
         if old is None or item.expected is None:
             return self._put_new(item, directory, name, staged)
-        if old.kind is Kind.DIRECTORY:
+        if old.kind is DIRECTORY:
             self._remove_directory(item.path, directory, name, old)
             return self._put_new(item, directory, name, staged)
         held = hold(self._kernel, directory, name, item.expected, old)
@@ -298,20 +298,20 @@ class _Placing:
 
     def _is_as_staged(self, stat: Stat, staged: Staged) -> bool:
         stamp, entry = stamp_of(stat), staged.entry
-        size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
+        size = len(entry.digest) if entry.kind is SYMLINK else entry.size
         same = stamp.inode == staged.inode and stamp.mtime_ns == entry.mtime_ns and stamp.size == size
         return same and has_attributes(stat, entry)
 
     def _stamp(self, directory: int, name: bytes, staged: Staged) -> Stamp:
         """The stamp of what was just placed; one without ctime when somebody was there since."""
         entry = staged.entry
-        size = len(entry.digest) if entry.kind is Kind.SYMLINK else entry.size
+        size = len(entry.digest) if entry.kind is SYMLINK else entry.size
         try:
             stat = self._kernel.stat_at(directory, name)
         except OSError:  # it stands there all the same, and under the staged name may lie somebody's work by now
             return Stamp(staged.inode, 0, entry.mtime_ns, size)
         stamp = stamp_of(stat)
-        if entry.kind is Kind.DIRECTORY:  # its time changes with what is in it
+        if entry.kind is DIRECTORY:  # its time changes with what is in it
             same = stamp.inode == staged.inode and has_attributes(stat, entry)
             return stamp if same else Stamp(staged.inode, 0, entry.mtime_ns, size)
         return stamp if self._is_as_staged(stat, staged) else Stamp(staged.inode, 0, entry.mtime_ns, size)
@@ -354,7 +354,7 @@ class _Placing:
             stat = self._kernel.stat_at(directory, name)
         except OSError:
             return None
-        return stamp_of(stat) if kind_of(stat) is Kind.DIRECTORY and has_attributes(stat, entry) else None
+        return stamp_of(stat) if kind_of(stat) is DIRECTORY and has_attributes(stat, entry) else None
 
     # A file moves.
 

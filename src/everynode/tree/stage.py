@@ -8,7 +8,7 @@ from stat import S_IMODE
 import msgspec
 
 from everynode.kernel.protocol import Kernel, Stat
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, FILE, Entry
 from everynode.model.path import RelPath, name_of
 from everynode.model.problem import Trouble
 from everynode.tree.digest import digest_bytes
@@ -54,7 +54,7 @@ def stage(root: Root, items: Sequence[StageItem]) -> list[Staged | NotPut]:
     done: list[Staged | NotPut] = []
     for item in items:
         try:
-            if item.entry.kind is Kind.FILE:
+            if item.entry.kind is FILE:
                 done.append(_stage_file(root, item))
             else:
                 done.append(stage_symlink(root, item.entry, item))
@@ -158,7 +158,7 @@ def stage_directory(root: Root, entry: Entry, folder: int, name: bytes) -> Stage
             finally:
                 kernel.close(fd)
         stamp = without_ctime(stamp_of(stat))  # what comes into it moves its time
-        return Staged(name, entry_of(stat, Kind.DIRECTORY, b""), stat.st_ino & INODE_MASK, denied, stamp)
+        return Staged(name, entry_of(stat, DIRECTORY, b""), stat.st_ino & INODE_MASK, denied, stamp)
     except OSError:
         kernel.rmdir_at(folder, name)
         raise

@@ -10,7 +10,7 @@ import msgspec
 
 from everynode.kernel.protocol import Kernel
 from everynode.limits import NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, RESERVED_NAME, SCAN_BATCH
-from everynode.model.entry import Kind, Stamp
+from everynode.model.entry import DIRECTORY, Kind, Stamp
 from everynode.model.path import ROOT, RelPath, show_path
 from everynode.model.problem import Trouble
 from everynode.tree.leaf import kind_of, stamp_of
@@ -114,7 +114,7 @@ class _Walker:
             if item is None:
                 continue
             self._batch.append(item)
-            if item.kind is Kind.DIRECTORY and item.trouble is None:
+            if item.kind is DIRECTORY and item.trouble is None:
                 heappush(waiting, name + b"/")
             if len(self._batch) >= SCAN_BATCH:
                 return True
@@ -127,7 +127,7 @@ class _Walker:
                 return None
             return WalkItem(path, None, None, trouble=unlookable(path, error))
         kind = kind_of(stat)
-        if self._skip(path, kind is Kind.DIRECTORY):
+        if self._skip(path, kind is DIRECTORY):
             return None
         if stat.st_dev != self._device:
             trouble = unlookable(path, OSError(errno.EXDEV, "another filesystem"))
