@@ -222,7 +222,7 @@ class Applier:
                 changed = await ground.clock.offload_index(give_up, ground.index, record.path, own.dot)
                 if changed is not None:
                     self._announcer.announce([changed])
-                    self._heads.stuck.pop(record.path, None)
+                    self._not_stuck(record.path)
                     ground.problems.placed(record.path)
                     ground.work.set()
 
@@ -265,7 +265,7 @@ class Applier:
         if self._retries or self._heads.stuck or problems.paths_placing():
             for path in committed.placed:
                 self._retries.pop(path, None)
-                self._heads.stuck.pop(path, None)
+                self._not_stuck(path)
                 problems.placed(path)
         for path, denied in committed.denied:
             problems.placing(path, Trouble.ATTRIBUTE, f"cannot be set here: {denied}; run as root", blocks=False)
@@ -313,6 +313,11 @@ class Applier:
         self._met.add(record.path)
         if self._heads.stuck.get(record.path) != dots:
             self._heads.stuck[record.path] = dots
+            self._ground.news.set()
+
+    def _not_stuck(self, path: RelPath) -> None:
+        """Peers must hear that it is no exception any more, also when the vector told them nothing new."""
+        if self._heads.stuck.pop(path, None) is not None:
             self._ground.news.set()
 
     def _is_named(self, path: RelPath, dots: tuple[Dot, ...]) -> bool:

@@ -185,6 +185,24 @@ def test_a_path_that_somebody_writes_to_is_not_claimed_until_it_is_placed_or_nam
     bench.run(story)
 
 
+def test_peers_are_told_that_a_stuck_path_is_placed_though_it_was_claimed_before(bench: Bench) -> None:
+    """Else whoever waits for it there waits until something else changes."""
+
+    async def story() -> None:
+        bench.heard(ONE)
+        await bench.turn()  # nobody has its content at the moment
+        await bench.turn()
+        assert bench.heads.current().exceptions == ((B, 1),) and bench.ground.placed == {B: 1}
+        bench.requests.has = {mine(b"one").digest: b"one"}
+        bench.fetcher.hope()
+        bench.ground.news.clear()
+        await bench.turn()
+        assert bench.shown() == b"one" and bench.heads.current().exceptions == ()
+        assert bench.ground.news.is_set()
+
+    bench.run(story)
+
+
 def test_a_newer_version_of_a_path_that_is_stuck_is_not_claimed_until_it_is_named(bench: Bench) -> None:
     three = version(live(B, 3, mine(b"three")), B=3)
 
