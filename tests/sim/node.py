@@ -323,6 +323,8 @@ class SimNode:
         if path is not None and event.inode.is_file and event.did in (Did.CREATED, Did.MODIFIED):
             self.oracle.wrote_in_place(self.node, path, event.did.value)
         elif event.did in (Did.CREATED, Did.RENAMED, Did.DELETED):
+            if path is not None and source is not None and event.inode.mtime_ns == event.inode.ctime_ns:
+                self.oracle.moved_in_the_tick_of_a_write(self.node, self.loop.time(), source, path, seen(event.inode))
             for changed in (source, path):
                 if changed is not None:
                     self._placed(changed)

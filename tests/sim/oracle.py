@@ -152,6 +152,15 @@ class Oracle:
                 self._add(Act(0, node, time, path, None, what, frozenset()))
                 return
 
+    def moved_in_the_tick_of_a_write(self, node: NodeId, time: float, old: bytes, new: bytes, what: Seen) -> None:
+        """The daemon moved a file, and its stamps say that it was written to in the same tick of a coarse clock.
+
+        No stamp tells whether the write came before, to the old name, or after, to the new one: it may count as either.
+        """
+        if any(act.node == node and act.time == time and act.before and act.after == what for act in self.acts[old]):
+            self._add(Act(0, node, time, old, what, None, frozenset()))
+            self._add(Act(0, node, time, new, None, what, frozenset()))
+
     def _made_at(self, path: bytes, content: Content) -> bool:
         return any(act.finished and content_of(act.after) == content for act in self.acts.get(path, []))
 

@@ -204,6 +204,21 @@ class TestRenamedDirectory:
         assert history.judge({b"e/p": X}) == ["lost update"]
 
 
+def test_a_write_in_the_tick_in_which_the_daemon_moves_the_file_may_count_for_either_name(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    history.oracle.moved_in_the_tick_of_a_write(B, history.time, b"p", b"q", Y)
+    assert history.judge({b"q": Y}) == []
+    assert history.judge({}) == ["lost update"]
+
+
+def test_an_earlier_write_counts_for_the_name_that_it_was_for(history: History) -> None:
+    history.act(A, None, X)
+    history.act(B, X, Y)
+    history.oracle.moved_in_the_tick_of_a_write(B, history.time + 1, b"p", b"q", Y)
+    assert sorted(history.judge({b"q": Y})) == ["invention", "lost update"]
+
+
 class TestPowerCut:
     def test_what_nobody_else_had_may_be_gone(self, history: History) -> None:
         history.act(A, None, X)
