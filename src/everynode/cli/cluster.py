@@ -21,6 +21,7 @@ from everynode.model.names import check_address, split_address
 
 if TYPE_CHECKING:
     from everynode.cluster.home import Home
+    from everynode.cluster.membership import Membership
     from everynode.daemon.admin import Admin
 
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
@@ -138,12 +139,21 @@ def join(
         prepared = joining.prepare_join(home, token, name, listen, advertise or guess_addresses(listen))
         if prepared.warning:
             click.echo(f"note: {prepared.warning}", err=True)
-        membership = asyncio.run(joining.join(prepared, ask))
-        admin = Admin(membership)
-        for group, root in wanted:
-            _keep_at(admin, group, root)
-        groups = admin.groups()
+        unclear: list[str] = []
+
+        def settle(membership: Membership) -> None:
+            admin = Admin(membership)
+            unclear.extend(root for group, root in wanted if not _keep_at(admin, group, root))
+
+        membership = asyncio.run(joining.join(prepared, ask, settle))
+        groups = Admin(membership).groups()
         members = len(membership.members())
+        if unclear:
+            names = ", ".join(group.name for group in groups)
+            raise click.UsageError(
+                f"the node has joined, but --root {unclear[0]} does not say which of the groups {names} it is for: "
+                "everynode group root NAME DIR"
+            )
     result = {
         "name": name,
         "node": show_node(membership.node),
@@ -163,7 +173,8 @@ def _root(text: str) -> tuple[str, str]:
     return group, os.path.abspath(directory)
 
 
-def _keep_at(admin: Admin, group: str, root: str) -> None:
+def _keep_at(admin: Admin, group: str, root: str) -> bool:
+    """False: it is not clear for which group."""
     known = [one.name for one in admin.groups()]
     if group in known:
         admin.set_root(group, root)
@@ -172,12 +183,10 @@ def _keep_at(admin: Admin, group: str, root: str) -> None:
         admin.membership.home.set_root(group, root)
         admin.membership.settings = admin.membership.home.read_settings()
     elif len(known) > 1:
-        raise click.UsageError(
-            f"the node has joined, but --root {root} does not say which of the groups {', '.join(known)} it is for: "
-            "everynode group root NAME DIR"
-        )
+        return False
     else:
         admin.want_first_root(root)
+    return True
 
 
 @click.command(name="members", epilog="Example: everynode members --json")

@@ -62,8 +62,21 @@ def prepare_join(
     return Joining(home, identity, token, listen, request, nonce, warning)
 
 
-def finish_join(joining: Joining, answer: bytes, now: Callable[[], float] = time.time) -> Membership:
-    """Check the inviter's answer and make it this home's cluster, durable. Raises TrustError; then nothing was made."""
+def _nothing(membership: Membership) -> None:
+    pass
+
+
+def finish_join(
+    joining: Joining,
+    answer: bytes,
+    now: Callable[[], float] = time.time,
+    settle: Callable[[Membership], None] = _nothing,
+) -> Membership:
+    """Check the inviter's answer and make it this home's cluster, durable. Raises TrustError; then nothing was made.
+
+    `settle` notes in the home what else was asked for, like roots: before the home is complete, so that whoever dies
+    in between can join again as if nothing had been.
+    """
     statements = read_answer(joining.token, joining.identity, joining.nonce, answer)
     held = StatementSet(joining.token.cluster)
     changes = held.apply(statements)
@@ -73,11 +86,13 @@ def finish_join(joining: Joining, answer: bytes, now: Callable[[], float] = time
     if joining.identity.node not in nodes or NodeId(joining.token.inviter[:NODE_ID_BYTES]) not in nodes:
         raise TrustError("the inviter sent a cluster file in which this node or the inviter is no member")
     joining.home.write_settings(NodeSettings(listen=joining.listen))
+    membership = Membership(joining.home, joining.identity, held, now)
+    settle(membership)
     # Last: with the cluster file the home is complete.
     joining.home.write_statements(held)
-    return Membership(joining.home, joining.identity, held, now)
+    return membership
 
 
-async def join(joining: Joining, ask: AskJoin) -> Membership:
+async def join(joining: Joining, ask: AskJoin, settle: Callable[[Membership], None] = _nothing) -> Membership:
     answer = await ask(joining.token.addresses, joining.token.inviter, joining.request)
-    return finish_join(joining, answer)
+    return finish_join(joining, answer, settle=settle)

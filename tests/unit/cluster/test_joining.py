@@ -50,6 +50,26 @@ def test_the_transport_is_given_addresses_fingerprint_and_request(nodes: Nodes) 
     assert beta.node in alpha.members()
 
 
+def test_who_dies_before_everything_asked_for_is_noted_has_not_joined_and_can_try_again(nodes: Nodes) -> None:
+    """Else the tree would come to the place that another node named for it."""
+    alpha = nodes.first()
+    alpha.group_add("www", "/srv/www")
+    token = alpha.invite()
+    first = prepared(nodes, token)
+
+    def die(membership: Membership) -> None:
+        membership.set_root("www", "/elsewhere")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finish_join(first, alpha.redeem(first.request), nodes.clock, die)
+    assert not first.home.has_cluster
+    again = prepared(nodes, token)
+    joined = finish_join(again, alpha.redeem(again.request), nodes.clock, lambda m: m.set_root("www", "/there"))
+    assert [group.root for group in joined.groups().values()] == ["/there"]
+    assert [group.root for group in nodes.again(joined).groups().values()] == ["/there"]
+
+
 def test_a_used_token_lets_nobody_else_in(nodes: Nodes) -> None:
     alpha = nodes.first()
     token = alpha.invite()
