@@ -155,7 +155,14 @@ class Cluster:
         for node in nodes:
             others = [what for other, what in now.items() if other != node.node]
             self.oracle.power_cut(
-                node.node, self.loop.time(), before[node.node], *now[node.node], others, node.seen_until
+                node.node,
+                self.loop.time(),
+                before[node.node],
+                *now[node.node],
+                others,
+                node.seen_until,
+                node.taken,
+                node.died_at,
             )
 
     async def trouble(self) -> None:

@@ -111,7 +111,10 @@ class SimNode:
         self.refused: dict[tuple[str, bytes], int] = {}
         """(call, what about) -> errno: what the kernel refuses the daemon until further notice."""
         self._acting = False
-        self._died_at = 0.0
+        self._ended_at = 0.0
+        self.died_at = 0.0
+        self.taken: frozenset[tuple[str, bytes]] = frozenset()
+        """What the last power cut took from the vault."""
         self._started_at = 0.0
         self.seen_until = 0.0
         """Whatever a user did here before that, a daemon has looked at."""
@@ -145,7 +148,8 @@ class SimNode:
         if self._looked_at is None or self.early:
             self._looked_at = self.loop.time() + FIRST_LOOK_SECONDS
         if self.lives:
-            self.oracle.crashed(self.node, self._died_at)
+            self.oracle.nobody_looked(self.node, self._ended_at)
+            self.oracle.crashed(self.node, self.died_at)
         self.lives += 1
         self._started_at = self.loop.time()
         kernel = FakeKernel(self.disk, self._gate)
@@ -161,7 +165,7 @@ class SimNode:
         if self.life is not None and not self.life.up:
             self.life.up = True
             if self.lives > 1:
-                self.oracle.crashed(self.node, self._died_at)
+                self.oracle.crashed(self.node, self.died_at)
 
     async def _live(self, life: Life) -> None:
         try:
@@ -205,9 +209,9 @@ class SimNode:
         if life is None or life.kernel.dead:
             return
         self.crashes += 1
-        now = self.loop.time()
+        now = self._ended_at = self.loop.time()
         if life.up:  # else it placed nothing, nor did it note what the one before it had placed
-            self._died_at = now
+            self.died_at = now
         if now - self._started_at > FIRST_LOOK_SECONDS:
             self.seen_until = now - LOOK_SECONDS
         if self.early:
@@ -253,7 +257,9 @@ class SimNode:
         self.die()
         await self.reap()
         before = self.tree()
+        vault = self.vault()
         power_cut(self.disk, self.rng)
+        self.taken = vault - self.vault()
         self.boots += 1
         self._looked_at = None
         self.loop.note(b"power cut of " + self.node)

@@ -28,7 +28,7 @@ the earlier. What was lost need only be in the vault of somebody who had it.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from everynode.model.ids import NodeId
@@ -36,7 +36,7 @@ from tests.sim.promises import Content, Promise, Promises, Vault, content_of
 from tests.sim.user import Seen, Tree
 
 # What was placed so shortly before a crash may not be in the index: seconds of virtual time.
-RECORD_SECONDS = 5.0
+RECORD_SECONDS = 1.0
 
 
 @dataclass(eq=False)
@@ -138,9 +138,11 @@ class Oracle:
         """What is placed into a directory just when a user renames it counts as having been there and come along.
 
         The daemon has the directory open by then; from outside nobody can tell which of the two renames was first.
-        It must be a content of the old name, and none of the new one.
+        It must be a content of the old name, and none of the new one; and nothing that came along may stand there: an
+        exchange with that is undone.
         """
-        if self._made_at(path, content):
+        stood = any((act.node, act.time) == (node, time) and act.after for act in self.acts.get(path, []))
+        if stood or self._made_at(path, content):
             return
         source = path
         for who, when, old, new in reversed(self._renamed):
@@ -182,6 +184,13 @@ class Oracle:
                 if act.node == node and time - RECORD_SECONDS < act.time <= when:
                     act.early = True  # it may have been swapped out, and nobody left knows of which path
 
+    def nobody_looked(self, node: NodeId, since: float) -> None:
+        """No daemon ran at `node` since then: where all is again as it was, for everybody else nothing happened."""
+        for path, acts in self.acts.items():
+            here = [act for act in acts if act.node == node and act.time > since]
+            if here and here[0].before == here[-1].after and all(act.by_user for act in here):
+                self.acts[path] = [act for act in acts if act not in here]
+
     def acknowledged(self, node: NodeId, time: float, path: bytes, content: Content, nodes: frozenset[NodeId]) -> None:
         """A `wait` at `node` for `path`, where `content` stood when it was called, says that `nodes` have it.
 
@@ -197,14 +206,24 @@ class Oracle:
         before: Tree,
         after: Tree,
         vault: Vault,
-        others: Iterable[tuple[Tree, Vault]],
+        others: Collection[tuple[Tree, Vault]],
         seen_until: float = float("inf"),
+        taken: Vault = frozenset(),
+        alive_until: float = float("inf"),
     ) -> None:
         """What the tree of `node` was, and is now, with its vault; trees and vaults of the others as they are.
 
-        Of nodes that lose power together each is told of when all have lost it.
+        `taken`: what was in the vault and is not any more; `alive_until`: when the daemon ended. Of nodes that lose
+        power together each is told of when all have lost it.
         """
         self.violations += self.promises.broken(node, after, vault)
+        for content in taken:
+            # Swapped out, and the daemon ended before it could sync and record it: only its author's disk had it.
+            if not any(content in kept or _shows(tree, content) for tree, kept in [(after, vault), *others]):
+                for act in (act for acts_of_path in self.acts.values() for act in acts_of_path):
+                    recent = alive_until - RECORD_SECONDS < act.time <= alive_until
+                    if act.node == node and recent and content_of(act.after) == content:
+                        act.undone = True
         for acts_of_path in self.acts.values():
             for act in acts_of_path:
                 if act.node == node and act.time > seen_until:
@@ -212,7 +231,6 @@ class Oracle:
                     # the vault; what is absent, for what it took.
                     act.unsure = act.unsure or act.after is None
                     act.early = True
-        elsewhere = list(others)
         for path in sorted({*before, *after}):
             was, now = before.get(path), after.get(path)
             unfinished = content_of(now) is not None and content_of(now) not in self._known
@@ -226,8 +244,8 @@ class Oracle:
             if was == now:  # its writer was not done; whoever looks now cannot know that
                 self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
                 continue
-            spread = content is not None and any(content_of(tree.get(path)) == content for tree, _ in elsewhere)
-            left = spread or content in vault or any(content in kept for _, kept in elsewhere)
+            spread = content is not None and any(content_of(tree.get(path)) == content for tree, _ in others)
+            left = spread or content in vault or any(content in kept for _, kept in others)
             acts = self.acts.get(path, [])
             foreign = any(content_of(act.after) == content for act in acts if act.node != node)
             for act in acts:
@@ -369,6 +387,10 @@ def _covered_by_directory(path: bytes, tree: Tree) -> bool:
     """Where a directory keeps the name, what else claims it goes to the vault."""
     standing = tree.get(path)
     return standing is not None and standing.kind == "directory"
+
+
+def _shows(tree: Tree, content: Content) -> bool:
+    return any(content_of(what) == content for what in tree.values())
 
 
 def _show(content: Content) -> str:

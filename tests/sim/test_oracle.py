@@ -198,6 +198,12 @@ class TestRenamedDirectory:
         history.oracle.placed(A, 20.0, b"e/p", X)
         assert history.judge({}) == ["lost update"]
 
+    def test_nor_did_what_is_exchanged_with_what_came_along(self, history: History) -> None:
+        history.oracle.acted(B, 20.0, b"e/p", None, Y, NO_VAULT)
+        history.oracle.placed(B, 20.0, b"e/p", X)
+        history.oracle.placed(B, 20.0, b"e/p", Y)
+        assert history.judge({b"d/p": X, b"e/p": Y}) == []
+
     def test_nor_did_what_belongs_there(self, history: History) -> None:
         history.act(A, None, X, path=b"e/p")
         history.oracle.placed(B, 20.0, b"e/p", X)
@@ -244,6 +250,23 @@ class TestPowerCut:
         history.oracle.power_cut(A, 30.0, {}, {b"p": X}, NO_VAULT, [({}, NO_VAULT)])
         assert history.judge({b"p": X}) == []
         assert history.judge({}) == []
+
+    @pytest.mark.parametrize(("ended", "found"), [(10.5, []), (12.0, ["lost update"])])
+    def test_what_was_swapped_out_just_before_a_crash_may_go_with_the_vault(
+        self, history: History, ended: float, found: list[str]
+    ) -> None:
+        history.act(A, None, X)
+        history.act(B, None, Y)
+        power_cut = history.oracle.power_cut
+        taken = frozenset({("file", b"x")})
+        power_cut(A, 20.0, {}, {}, NO_VAULT, [({b"p": Y}, NO_VAULT)], taken=taken, alive_until=ended)
+        assert history.judge({b"p": Y}) == found
+
+    def test_what_somebody_else_has_does_not_go_with_a_vault(self, history: History) -> None:
+        history.act(A, None, X)
+        taken = frozenset({("file", b"x")})
+        history.oracle.power_cut(A, 20.0, {}, {}, NO_VAULT, [({}, taken)], taken=taken, alive_until=10.5)
+        assert history.judge({}) == ["lost update"]
 
     def cut_at_a(self, history: History, left: Seen | None) -> None:
         tree = {} if left is None else {b"p": left}
@@ -304,7 +327,7 @@ def test_what_came_before_the_first_look_after_a_power_cut_is_at_least_in_that_n
 class TestCrash:
     def test_what_was_placed_just_before_may_not_have_been_seen(self, history: History) -> None:
         history.act(A, None, X)
-        history.oracle.placed(B, 19.0, b"p", X)
+        history.oracle.placed(B, 19.9, b"p", X)
         history.act(B, X, None)
         history.oracle.crashed(B, 20.5)
         assert history.judge({b"p": X}) == []
@@ -322,12 +345,31 @@ class TestCrash:
         self, history: History, opened: float | None, found: list[str]
     ) -> None:
         history.act(A, None, X)
-        history.oracle.placed(B, 19.0, b"p", X)
+        history.oracle.placed(B, 19.9, b"p", X)
         if opened is not None:
             history.oracle.acted(B, opened, b"p", X, file(b"half"), NO_VAULT, finished=False)
         history.oracle.crashed(B, 20.5)
         history.oracle.acted(B, 30.0, b"p", X, Y, NO_VAULT)
         assert history.judge({b"p": X}, vaults=(Y,)) == found
+
+    def test_what_was_moved_away_and_back_while_no_daemon_ran_was_not_made_again(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, None)
+        history.act(B, None, X)
+        history.act(A, X, Y)
+        assert history.judge({b"p": X}, vaults=(Y,)) == []
+        history.oracle.nobody_looked(B, 15.0)
+        assert history.judge({b"p": Y}) == []
+        assert "resurrection" in history.judge({b"p": X})
+
+    def test_what_is_otherwise_than_before_was_changed(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, None)
+        history.act(B, None, Z)
+        history.oracle.nobody_looked(B, 15.0)
+        assert history.judge({}) == ["lost update"]
+        history.oracle.nobody_looked(B, 25.0)
+        assert history.judge({}) == ["lost update"]
 
 
 class TestAcknowledged:
