@@ -155,11 +155,14 @@ def _directory_time(
     """Something in it was made or removed. Nobody decided on what stands beside the directory: that stays.
 
     A directory that only its descendants keep makes no dot; nor does one beside a sibling of this node, which any
-    further dot of this node would supersede.
+    further dot of this node would supersede; nor one that is superseded already: a crash in the middle of carrying out
+    its deletion left it emptied, with a new time, and that must not bring it back.
     """
+    held = {sibling.dot for sibling in record.version.siblings}
     directories = [s for s in placed.version.siblings if s.live and s.entry.kind == Kind.DIRECTORY]
     others = [s for s in record.version.siblings if s not in directories]
-    if not directories or any(sibling.origin == origin for sibling in others):
+    superseded = held.isdisjoint(sibling.dot for sibling in directories)
+    if superseded or any(sibling.origin == origin for sibling in others):
         return Restamp(Placed(placed.version, seen, stamp, placed.shown))
     base = make_version(directories, placed.version.context)
     intended = _intended(placed)

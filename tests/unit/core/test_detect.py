@@ -316,6 +316,13 @@ def test_a_directory_that_only_its_descendants_keep_makes_no_dot_for_its_time(be
     assert meaning == Restamp(Placed(of, directory(mtime=9), stamp(99), (B, 1)))
 
 
+@pytest.mark.parametrize("now", [dead(B, 2, directory()), live(B, 2, directory(mode=0o700))])
+def test_a_new_time_of_a_directory_says_nothing_against_what_superseded_it(now: Sibling) -> None:
+    """Its content was removed here, and the crash came before the directory was."""
+    old, seen = version(live(B, 1, directory(mtime=1))), directory(mtime=2)
+    assert look(record(version(now, B=2), placed(old)), seen) == Restamp(Placed(old, seen, stamp(99), (B, 1)))
+
+
 def test_a_new_mode_of_a_directory_is_a_decision() -> None:
     of = version(live(B, 1, directory()), live(C, 2, file(b"loser")))
     made = change(record(of, placed(of)), directory(mtime=9, mode=0o700))
