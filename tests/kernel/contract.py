@@ -467,6 +467,9 @@ class KernelContract:
         for mtime_ns in (1_234_567_890_123_456_789, 0, -1):
             kernel.set_mtime_fd(fd, mtime_ns)
             assert kernel.stat_fd(fd).st_mtime_ns == mtime_ns
+            kernel.set_mtime_new(fd, mtime_ns - 1)
+            assert kernel.stat_fd(fd).st_mtime_ns == mtime_ns - 1
+            kernel.set_mtime_fd(fd, mtime_ns)
         kernel.symlink_at(b"f", world.root, b"link")
         kernel.set_mtime_at(world.root, b"link", 5_000_000_006)
         assert kernel.stat_at(world.root, b"link").st_mtime_ns == 5_000_000_006

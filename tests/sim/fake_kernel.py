@@ -314,6 +314,9 @@ class FakeKernel:
     def set_mtime_fd(self, fd: int, mtime_ns: int) -> None:
         self._set_fd("set_mtime_fd", fd, mtime_ns=mtime_ns)
 
+    def set_mtime_new(self, fd: int, mtime_ns: int) -> None:
+        self._set_fd("set_mtime_new", fd, mtime_ns=mtime_ns)
+
     def chown_at(self, directory: int, name: bytes, uid: int, gid: int) -> None:
         self._set_at("chown_at", directory, name, owner=(uid, gid))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everynode.group.announce import Announcer
 from everynode.group.first import first_of
@@ -46,9 +46,10 @@ class Look:
     """A directory to be scanned when this look is judged."""
     deep: bool = False
     """If a directory stands there, everything below it is to be looked at."""
-    walked: Stamp | None = None
-    """Of a regular file, as a walk has just seen it."""
 
+
+SCANNED = Look(0.0)
+"""Of every path that a scan finds; never changed, and not put among those that wait."""
 
 Read = tuple[list[tuple[Record | None, Record | None]], int, int]
 """For each path its record and that of its donor; and the index's counts of placings and changes then."""
@@ -145,8 +146,13 @@ class Capture:
             del self._looks[path]
         return batch, next_due
 
-    async def look(self, looks: dict[RelPath, Look], known: Read | None = None) -> None:
-        """Look at paths that nobody has claimed, judge and announce. `known`: their records, just read."""
+    async def look(
+        self, looks: dict[RelPath, Look], walked: Mapping[RelPath, Stamp] | None = None, known: Read | None = None
+    ) -> None:
+        """Look at paths that nobody has claimed, judge and announce.
+
+        `walked`: stamps of regular files as a walk has just seen them; `known`: the records of all paths, just read.
+        """
         ground = self._ground
         await ground.may_change.wait()
         self._in_hand += len(looks)
@@ -155,7 +161,7 @@ class Capture:
             wanted = {path: look for path, look in looks.items() if not ground.excluder.excluded(path, False)}
         ground.claims.update(wanted)
         try:
-            looked = await self._see(wanted, known if wanted is looks else None)
+            looked = await self._see(wanted, walked or {}, known if wanted is looks else None)
             if ground.excluder:
                 looked = [look for look in looked if not self._excluded_directory(look)]
             judgement = await ground.clock.offload_index(judge, ground.index, looked, ground.suspect_above)
@@ -173,17 +179,21 @@ class Capture:
         is_directory = type(look.seen) is Present and look.seen.entry.kind == Kind.DIRECTORY
         return is_directory and self._ground.excluder.excluded(look.path, True)
 
-    async def _see(self, looks: dict[RelPath, Look], known: Read | None) -> list[Looked]:
+    async def _see(
+        self, looks: dict[RelPath, Look], walked: Mapping[RelPath, Stamp], known: Read | None
+    ) -> list[Looked]:
         ground = self._ground
         if known is None:
             known = await ground.clock.offload_index(self._read, looks)
         records, placings, changes = known
         items: list[tuple[RelPath, Stamp | None]] = []
         for (path, look), (record, donor) in zip(looks.items(), records, strict=True):
+            if record is None and donor is None:
+                items.append((path, None))
+                continue
             placed = donor.placed if donor is not None else record.placed if record is not None else None
             unread = look.forced or is_suspect(ground.index, record, ground.suspect_above)
             items.append((path, None if placed is None or unread else placed.stamp))
-        walked = {path: look.walked for path, look in looks.items() if look.walked is not None}
         seen = await ground.clock.offload(self._observe, items, walked)
         return [
             Looked(path, record, observation, donor, placings, changes, looks[path].noticed)
@@ -212,12 +222,15 @@ class Capture:
     def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
         ground = self._ground
         for path in judgement.again:
-            self._looks.setdefault(path, looks[path]).due = ground.clock.monotonic() + FIRST_AGAIN
+            self._looks.setdefault(path, replace(looks[path])).due = ground.clock.monotonic() + FIRST_AGAIN
         if judgement.again:
             self._wake.set()  # who looks may be the scanner
         noticed: list[Looked] = []
+        troubled = ground.problems.any_looking
         for seen in looked:
             look = looks[seen.path]
+            if look is SCANNED and type(seen.seen) is Present and not troubled:
+                continue  # nearly all of a scan
             if look.scan_after is not None:
                 self.scan_wanted.put_nowait(look.scan_after)
             if look.forced or look.noticed:
@@ -286,8 +299,7 @@ class Capture:
         due = self._ground.clock.monotonic() + delay
         newer = self._looks.get(path)
         if newer is None:
-            look.due, look.attempts = due, attempts
-            self._looks[path] = look
+            self._looks[path] = replace(look, due=due, attempts=attempts)
             self._wake.set()
         else:
             newer.attempts = attempts

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.plan import NOTHING
+from everynode.core.plan import CONTENT, NOTHING
 from everynode.core.versions import make_version, merge, sibling_at, supersede
 from everynode.group.announce import Announcement
 from everynode.group.placing import Done
@@ -19,6 +19,8 @@ from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Version
 from everynode.report.audit import Happening
 from everynode.tree.outcome import NotPut, Put
+
+PLACED = Happening.PLACED
 
 
 @dataclass(slots=True)
@@ -64,6 +66,14 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
     target = one.job.target
     before = target.record.placed
     path = target.record.path
+    if before is None and target.step is CONTENT and not (put.vaulted or put.denied or target.instead):
+        # Where nothing was, all as it should be: nearly all of a first copy.
+        version = target.record.version
+        new = Record(path, version, Placed(version, put.entry, put.stamp, target.shown))
+        if index.set_placed(new, target.record):
+            result.placed.append(path)
+            result.happened.append((path, PLACED, node_of(target.shown[0]), 0, ""))
+            return
     if target.step is NOTHING:
         entry = before.entry if before is not None else None
         stamp = before.stamp if before is not None else None

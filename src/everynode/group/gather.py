@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+import msgspec
 
 from everynode.core.plan import CONTENT, NOTHING, REMOVE, Target, instead_of
 from everynode.group.choose import Choice
@@ -28,14 +30,13 @@ class Loser:
     source: Source
 
 
-@dataclass(slots=True)
-class Job:
+class Job(msgspec.Struct, eq=False):
     """A target with everything that placing it takes."""
 
     target: Target
     source: Source | None = None
     """Of a file's content; None: it needs none."""
-    losers: list[Loser] = field(default_factory=list)
+    losers: list[Loser] = []
 
 
 class Gatherer:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 
 import msgspec
 
@@ -41,15 +40,14 @@ from everynode.tree.vault import has_space, remove, restore_from
 from everynode.tree.whole import Ignore, NewDirectories
 
 
-@dataclass(slots=True)
-class Done:
+class Done(msgspec.Struct, eq=False):
     """What became of one job."""
 
     job: Job
     outcome: PlaceOutcome
     vaulted_entry: Entry | None = None
     """Of what was swapped out against expectation; None: it has a writer still."""
-    losers: list[Kept] = field(default_factory=list)
+    losers: list[Kept] = []
     """Losing contents that are in the vault now."""
 
 

@@ -37,6 +37,10 @@ class Problems:
             if (path == start or is_below(path, start)) and path not in except_for:
                 self._solve(self._listing, path)
 
+    @property
+    def any_looking(self) -> bool:
+        return bool(self._looking)
+
     def looked(self, path: RelPath) -> None:
         self._solve(self._looking, path)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from everynode.group.announce import Announcer
-from everynode.group.capture import Capture, Look, Read
+from everynode.group.capture import SCANNED, Capture, Read
 from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import is_suspect
@@ -143,19 +143,10 @@ class Scanner:
             self.progress = None
 
     async def _walk(self, batches: Iterator[list[WalkItem]], seen: Seen, unproved: list[RelPath]) -> None:
-        """One batch is listed while the one before is looked at; more side by side would only wait for each other."""
+        """One batch after the other is listed and looked at: side by side the two would only wait for each other."""
         clock = self._ground.clock
-        found: asyncio.Queue[tuple[Wanted, Read] | None] = asyncio.Queue(1)
-
-        async def look() -> None:
-            while (some := await found.get()) is not None:
-                await self._look(*some)
-
-        async with asyncio.TaskGroup() as group:
-            group.create_task(look())
-            while (batch := await clock.offload(_next_batch, batches)) is not None:
-                await found.put(await self._compare(batch, seen, unproved))
-            await found.put(None)
+        while (batch := await clock.offload(_next_batch, batches)) is not None:
+            await self._look(*await self._compare(batch, seen, unproved))
 
     async def _compare(self, batch: list[WalkItem], seen: Seen, unproved: list[RelPath]) -> tuple[Wanted, Read]:
         ground = self._ground
@@ -223,14 +214,14 @@ class Scanner:
 
     async def _look(self, paths: Wanted, read: Read | None = None) -> None:
         clock = self._ground.clock
-        now = clock.monotonic()
-        claims = self._ground.claims
-        free = {path: Look(now, walked=stamp) for path, stamp in paths.items() if path not in claims}
-        for path in paths:
-            if path not in free:
+        if taken := self._ground.claims.intersection(paths):
+            for path in taken:
                 self._capture.look_soon(path)
-        if free:
-            await self._capture.look(free, read if len(free) == len(paths) else None)
+            paths = {path: stamp for path, stamp in paths.items() if path not in taken}
+            read = None
+        if paths:
+            walked = {path: stamp for path, stamp in paths.items() if stamp is not None}
+            await self._capture.look(dict.fromkeys(paths, SCANNED), walked, read)
             await self._announcer.wait_room(clock.monotonic() + SCAN_WAIT)
 
 

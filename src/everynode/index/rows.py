@@ -37,23 +37,26 @@ _decode = msgspec.msgpack.Decoder(_Body).decode
 def encode_body(record: Record) -> bytes:
     version = record.version
     placed = record.placed
-    row: _PlacedRow | None = None
-    if placed is not None:
-        same = placed.version is version or placed.version == version
-        only = version.siblings[0] if same and len(version.siblings) == 1 else None
-        implied = only is not None and placed.shown == only.dot
-        entry = placed.entry
-        if implied and only is not None and entry == only.entry and only.live:
-            entry = None
-        row = _PlacedRow(
-            None if same else placed.version,
-            placed.entry is None,
-            entry,
-            placed.stamp,
-            None if implied else placed.shown,
-            placed.not_carried,
-        )
+    row = _placed_row(version, placed) if placed is not None else None
     return _encode(_Body(version.siblings, version.context or None, row))
+
+
+def _placed_row(version: Version, placed: Placed) -> _PlacedRow:
+    same = placed.version is version or placed.version == version
+    only = version.siblings[0] if same and len(version.siblings) == 1 else None
+    implied = only is not None and placed.shown == (only.origin, only.sequence)
+    entry = placed.entry
+    if implied and only is not None and only.live and (entry is only.entry or entry == only.entry):
+        # Its only sibling stands there: nearly all of any tree.
+        return _PlacedRow(None, False, None, placed.stamp, None, placed.not_carried)
+    return _PlacedRow(
+        None if same else placed.version,
+        placed.entry is None,
+        entry,
+        placed.stamp,
+        None if implied else placed.shown,
+        placed.not_carried,
+    )
 
 
 def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: int) -> Record:

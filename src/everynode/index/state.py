@@ -51,8 +51,10 @@ def count(counters: Counters, record: Record, flags: int, by: int) -> None:
     """Add (`by` = 1) or take out (-1) a record. What is shown counts, a loser does not."""
     counters.records += by
     count_not_carried(counters, record.placed, by)
-    counters.unplaced += by * (flags & 1)
-    counters.conflicts += by * (1 if flags & 4 else 0)
+    if flags & 1:
+        counters.unplaced += by
+    if flags & 4:
+        counters.conflicts += by
     if flags & 2:
         entry = record.version.siblings[-1].entry
         for sibling in record.version.siblings:

@@ -235,7 +235,7 @@ class Index:
             self._recent.changed(record.path)
         else:
             self._recent.marked(Record(record.path, record.version, record.placed, True, old.arrival, seal))
-        if _not_carried(record) != _not_carried(old):
+        if (record.placed is not None or old.placed is not None) and _not_carried(record) != _not_carried(old):
             count_not_carried(self.state.counters, old.placed, -1)
             count_not_carried(self.state.counters, record.placed, 1)
             self._dirty = True

@@ -13,6 +13,7 @@ import os
 import signal
 import struct
 import sys
+import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -188,6 +189,9 @@ class LinuxKernel:
         seconds, nanoseconds = divmod(mtime_ns, 1_000_000_000)
         if _futimens(fd, _TIMES.pack(0, _UTIME_OMIT, seconds, nanoseconds)) < 0:
             raise libc.failure()
+
+    def set_mtime_new(self, fd: int, mtime_ns: int) -> None:
+        os.utime(fd, ns=(time.time_ns(), mtime_ns))
 
     def set_mtime_at(self, directory: int, name: bytes, mtime_ns: int) -> None:
         if b"\0" in name:

@@ -105,6 +105,9 @@ class Kernel(Protocol):
     def set_mtime_fd(self, fd: int, mtime_ns: int) -> None:
         """Leaves atime (UTIME_OMIT)."""
 
+    def set_mtime_new(self, fd: int, mtime_ns: int) -> None:
+        """Of a file that we have just made: atime becomes now, which is cheaper than to leave it."""
+
     def set_mtime_at(self, directory: int, name: bytes, mtime_ns: int) -> None:
         """Of the link itself; leaves atime."""
 

@@ -37,7 +37,7 @@ def change_file(
         before = old.stat
         denied = set_owner_and_mode(kernel, old.fd, entry, before)
         timed = time_of(before) != entry.mtime_ns
-        if timed and (refused := set_time(kernel, old.fd, entry.mtime_ns)):
+        if timed and (refused := set_time(kernel.set_mtime_fd, old.fd, entry.mtime_ns)):
             denied = f"{denied}; {refused}" if denied else refused
         after = kernel.stat_fd(old.fd)
         if (
@@ -91,7 +91,7 @@ def set_directory_times(root: Root, items: Sequence[tuple[RelPath, int]]) -> lis
             try:
                 fd = kernel.open_beneath(reach.directory(parent_of(path)), name_of(path), OPEN_DIRECTORY)
                 try:
-                    denied = set_time(kernel, fd, mtime_ns)
+                    denied = set_time(kernel.set_mtime_fd, fd, mtime_ns)
                     stat = kernel.stat_fd(fd)
                 finally:
                     kernel.close(fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
 from everynode.kernel.protocol import Kernel, Stat
@@ -121,10 +122,10 @@ def _chown(kernel: Kernel, fd: int, entry: Entry) -> str:
     return ""
 
 
-def set_time(kernel: Kernel, fd: int, mtime_ns: int) -> str:
-    """Returns why it could not be set; empty: it was."""
+def set_time(set_mtime: Callable[[int, int], None], fd: int, mtime_ns: int) -> str:
+    """`set_mtime` is the kernel's call for it. Returns why it could not be set; empty: it was."""
     try:
-        kernel.set_mtime_fd(fd, mtime_ns)
+        set_mtime(fd, mtime_ns)
     except OSError as error:
         return _refused("mtime", error)
     return ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from stat import S_IMODE
 
 import msgspec
@@ -81,7 +81,7 @@ def _stage_file(root: Root, item: StageItem) -> Staged:
         try:
             if content:
                 write_fully(kernel, fd, content)
-            return finish_file(kernel, fd, name, entry, within)
+            return finish_file(kernel, fd, name, entry, kernel.set_mtime_new, within)
         finally:
             kernel.close(fd)
     except OSError:
@@ -95,9 +95,16 @@ def write_fully(kernel: Kernel, fd: int, content: bytes) -> None:
         written += kernel.write(fd, content[written:])
 
 
-def finish_file(kernel: Kernel, fd: int, name: bytes, entry: Entry, folder: Filled | None = None) -> Staged:
+def finish_file(
+    kernel: Kernel,
+    fd: int,
+    name: bytes,
+    entry: Entry,
+    set_mtime: Callable[[int, int], None] | None = None,
+    folder: Filled | None = None,
+) -> Staged:
     """Set the attributes of a file in a folder of ours whose content is complete."""
-    denied = set_time(kernel, fd, entry.mtime_ns)
+    denied = set_time(set_mtime or kernel.set_mtime_fd, fd, entry.mtime_ns)
     stat = kernel.stat_fd(fd)
     if has_attributes(stat, entry):
         if stat.st_mtime_ns == entry.mtime_ns and not denied:

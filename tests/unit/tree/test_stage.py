@@ -102,14 +102,14 @@ def test_an_owner_that_may_not_be_set_is_told_and_the_rest_is_set(root: Root, tr
 
 
 def test_a_time_that_may_not_be_set_is_told(root: Root, kernel: Any) -> None:
-    kernel.refuse["set_mtime_fd"] = PermissionError(errno.EPERM, "Operation not permitted")
+    kernel.refuse["set_mtime_new"] = PermissionError(errno.EPERM, "Operation not permitted")
     new = staged(root, file_entry(b"x"), b"x")
     assert "mtime" in new.denied
     assert new.entry.mtime_ns != MTIME_NS
 
 
 def test_an_io_error_leaves_nothing_behind(root: Root, kernel: Any) -> None:
-    for call in ("write", "set_mtime_fd", "stat_fd"):
+    for call in ("write", "set_mtime_new", "stat_fd"):
         kernel.refuse[call] = OSError(errno.EIO, "Input/output error")
         assert not_staged(root, file_entry(b"x"), b"x").refusal is Refusal.ERROR
         del kernel.refuse[call]
