@@ -112,6 +112,8 @@ class SimNode:
         """(call, what about) -> errno: what the kernel refuses the daemon until further notice."""
         self._acting = False
         self._ended_at = 0.0
+        self._left: Tree = {}
+        """What stood there when the last daemon ended."""
         self.died_at = 0.0
         self.taken: frozenset[tuple[str, bytes]] = frozenset()
         """What the last power cut took from the vault."""
@@ -148,7 +150,7 @@ class SimNode:
         if self._looked_at is None or self.early:
             self._looked_at = self.loop.time() + FIRST_LOOK_SECONDS
         if self.lives:
-            self.oracle.nobody_looked(self.node, self._ended_at)
+            self.oracle.nobody_looked(self.node, self._ended_at, self._left, self.tree())
             self.oracle.crashed(self.node, self.died_at)
         self.lives += 1
         self._started_at = self.loop.time()
@@ -210,6 +212,7 @@ class SimNode:
             return
         self.crashes += 1
         now = self._ended_at = self.loop.time()
+        self._left = self.tree()
         if life.up:  # else it placed nothing, nor did it note what the one before it had placed
             self.died_at = now
         if now - self._started_at > FIRST_LOOK_SECONDS:

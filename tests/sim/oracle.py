@@ -184,11 +184,11 @@ class Oracle:
                 if act.node == node and time - RECORD_SECONDS < act.time <= when:
                     act.early = True  # it may have been swapped out, and nobody left knows of which path
 
-    def nobody_looked(self, node: NodeId, since: float) -> None:
+    def nobody_looked(self, node: NodeId, since: float, before: Tree, now: Tree) -> None:
         """No daemon ran at `node` since then: where all is again as it was, for everybody else nothing happened."""
         for path, acts in self.acts.items():
             here = [act for act in acts if act.node == node and act.time > since]
-            if here and here[0].before == here[-1].after and all(act.by_user for act in here):
+            if here and before.get(path) == now.get(path) and all(act.by_user for act in here):
                 self.acts[path] = [act for act in acts if act not in here]
 
     def acknowledged(self, node: NodeId, time: float, path: bytes, content: Content, nodes: frozenset[NodeId]) -> None:

@@ -358,7 +358,7 @@ class TestCrash:
         history.act(B, None, X)
         history.act(A, X, Y)
         assert history.judge({b"p": X}, vaults=(Y,)) == []
-        history.oracle.nobody_looked(B, 15.0)
+        history.oracle.nobody_looked(B, 15.0, {b"p": X}, {b"p": X})
         assert history.judge({b"p": Y}) == []
         assert "resurrection" in history.judge({b"p": X})
 
@@ -366,9 +366,9 @@ class TestCrash:
         history.act(A, None, X)
         history.act(B, X, None)
         history.act(B, None, Z)
-        history.oracle.nobody_looked(B, 15.0)
+        history.oracle.nobody_looked(B, 15.0, {b"p": X}, {b"p": Z})
         assert history.judge({}) == ["lost update"]
-        history.oracle.nobody_looked(B, 25.0)
+        history.oracle.nobody_looked(B, 25.0, {}, {b"p": Z})
         assert history.judge({}) == ["lost update"]
 
 

@@ -13,7 +13,6 @@ REPOSITORY = Path(__file__).parents[2]
 FAST = 16
 CHUNK = 25
 CHUNKS = 11
-HEAVY_FROM = 390
 
 
 def run(first: int, count: int) -> str:
@@ -45,6 +44,6 @@ def test_the_same_seed_is_the_same_life_again() -> None:
 
 @pytest.mark.heavy
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("first", range(HEAVY_FROM, HEAVY_FROM + CHUNK * CHUNKS, CHUNK))
+@pytest.mark.parametrize("first", range(FAST, FAST + CHUNK * CHUNKS, CHUNK))
 def test_many_lives_of_a_cluster_end_well(first: int) -> None:
     run(first, CHUNK)
