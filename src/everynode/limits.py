@@ -56,8 +56,15 @@ CONNECTIONS_UNKNOWN_MAX = 64  # handshakes under way from anybody at once
 
 # Capture.
 SETTLE_MS = 20  # quiet time after a notice that is not a close or rename
-BUSY_LOOKS_MAX = 40  # looks at a file that has a writer before it is followed or a problem
+BUSY_LOOKS_MAX = 40  # quick looks at a file that has a writer, before they become rarer (its close tells of itself)
 BUSY_LOOK_INTERVAL_MS = 250
+# A file that is held open for so long is followed: longer than any save takes, short enough for somebody at a log.
+FOLLOW_SECONDS = 30
+FOLLOW_SECONDS_MAX = 86_400  # a day; more would look like a broken group
+# A large file is followed more slowly, so that it costs each node no more than this of reading and of writing. So a
+# copy that makes this much a second is not followed while it goes on...
+FOLLOW_BYTES_PER_SECOND = 1 * MiB
+FOLLOW_AGE_MAX = 3600  # ...but the age is bounded
 CHANGE_LOOKS_MAX = 5  # reads of a file that changes while read, before it counts as busy
 TICK_NS = 10_000_000  # a stamp younger than a clock tick at observation is not trusted later
 # A write to a file with several names has all be scanned for the others: not more often than this.
@@ -86,6 +93,21 @@ FETCH_SMALL_FILES = 64  # small ones: each waits for a round trip
 FETCH_PENDING_MAX = 1024  # fetches queued or under way
 ORPHAN_WAIT = 10.0  # how long a path waits for the record of its directory before a plain one is made
 FETCH_TIMEOUT = 30.0  # a peer that does not answer a fetch for this long is passed over
+
+# Brakes. Removals by one peer are held when they are more than this many files...
+# A thousand: nobody deletes so many one by one, few clean-ups reach it, and what is below it fits into every vault.
+BRAKE_FILES = 1000
+# ...and more than this share of the group: a large tree may lose the cache of a day without asking anybody.
+BRAKE_PERCENT = 10.0
+BRAKE_WINDOW = 600.0  # what was placed in this time counts as well: a slow removal is one all the same
+# Removals by one peer within a moment beyond which they gather before any is placed: a handful need not wait.
+BRAKE_FEW = 64
+BRAKE_BURST = 1.0  # that moment
+BRAKE_QUIET = 0.3  # nothing more is heard for this long: the run is whole, and what was moved can be told from it...
+BRAKE_GATHER = 10.0  # ...but a removal waits no longer than this for a decision of the brake
+BRAKE_COUNT_INTERVAL = 5.0  # what is held is counted again when the index has changed, not more often than this
+HOLDS_MAX = 1000  # origins of which removals are held, as told to peers
+RELEASES_MAX = 1000  # spans of released removals that are remembered; who was away for more is asked again
 
 # Vault.
 VAULT_GENERATIONS = 5
@@ -183,3 +205,8 @@ ROOT_CHECK_INTERVAL = 3.0  # five system calls; an unmounted root that nobody to
 WORKERS = 4  # threads that hash, stage and place for all groups: more than cores, because some of them wait for disks
 LEAVE_SECONDS = 1.0  # a node that leaves stays this long, so that its peers hear the goodbye
 GC_THRESHOLD = 50_000  # new objects between collections: a batch makes thousands, nearly none of them in cycles
+
+# The index. It is looked through whole when it is opened, for as long as this: some three million records that the page
+# cache has (0.8 s a million); of a larger one, or on a slow disk, the rest beside the work.
+INDEX_CHECK_SECONDS = 2.0
+INDEX_CHECK_ROWS = 8192  # ... so many records at once, some 5 ms

@@ -10,6 +10,8 @@ import apsw
 from everynode.errors import IndexDamaged, StoreError
 
 FORMAT = 1
+MARK = 0x454E5800 + FORMAT
+"""SQLite's application_id of an index: the format said twice, so that a flipped bit is no other version's index."""
 
 TABLES = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -30,12 +32,16 @@ CREATE TABLE vault(
   digest BLOB NOT NULL,
   entry BLOB NOT NULL,
   kept_ns INTEGER NOT NULL,
-  why TEXT NOT NULL
+  why TEXT NOT NULL,
+  checksum INTEGER NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX vault_path ON vault(path);
 CREATE INDEX vault_digest ON vault(digest);
 """
 
+
+DAMAGE = (apsw.CorruptError, apsw.NotADBError, apsw.SQLError)
+"""What SQLite says of a damaged file: also, where its schema is, that a statement of ours is wrong."""
 
 PRAGMAS = (
     "locking_mode=EXCLUSIVE",
@@ -56,15 +62,21 @@ def connect(path: str) -> apsw.Connection:
             # One by one and read to its end: of several in one call only those up to the first answer are run.
             connection.execute(f"PRAGMA {pragma}").fetchall()
         version = connection.execute("PRAGMA user_version").get
-        if version == 0:
+        if connection.readonly("main") and os.access(path, os.W_OK):
+            raise IndexDamaged(f"index {path} is damaged: it says of itself that it may not be written")
+        mark = connection.execute("PRAGMA application_id").get
+        if version == mark == 0 and connection.execute("SELECT COUNT(*) FROM sqlite_schema").get == 0:
             with connection:
                 connection.execute(TABLES)
+                connection.execute(f"PRAGMA application_id={MARK}")
                 connection.execute(f"PRAGMA user_version={FORMAT}")
+        elif mark - version != MARK - FORMAT:
+            raise IndexDamaged(f"index {path} is damaged: what it says of its format contradicts itself")
         elif version != FORMAT:
             raise StoreError(
                 f"index {path} has format {version}, this everynode reads {FORMAT}: use the version that wrote it"
             )
-    except (apsw.CorruptError, apsw.NotADBError) as error:
+    except (*DAMAGE, UnicodeDecodeError) as error:
         raise IndexDamaged(f"index {path} is damaged: {error}") from error
     except apsw.BusyError as error:
         raise StoreError(f"index {path} is in use by another process: {error}; is a second daemon running?") from error

@@ -12,17 +12,19 @@ import msgspec
 
 from everynode.core.shown import in_conflict
 from everynode.errors import IndexDamaged, StoreError
+from everynode.index.check import check_count, check_file, check_slice
 from everynode.index.recent import Recent
 from everynode.index.rows import checksum, encode_body, read_row
-from everynode.index.schema import connect
+from everynode.index.schema import DAMAGE, connect
 from everynode.index.state import State, count, count_not_carried
 from everynode.index.vault_catalogue import VaultCatalogue
+from everynode.limits import INDEX_CHECK_SECONDS
 from everynode.model.entry import DIRECTORY
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
 
-UNPLACED, LIVE, CONFLICT, EXCLUDED, DELETED = 1, 2, 4, 8, 32
+UNPLACED, LIVE, CONFLICT, EXCLUDED, DELETED, HELD = 1, 2, 4, 8, 32, 64
 
 _COLUMNS = "SELECT arrival, path, body, flags, checksum FROM record "
 _GET = _COLUMNS + "WHERE path=?"
@@ -37,15 +39,13 @@ class Index:
         self.node = node
         self._random_bytes = random_bytes
         self._connection = connect(path)
+        try:
+            self._open()
+        except BaseException:
+            self._connection.close()  # else the file stays locked for as long as somebody holds the error
+            raise
         # One cursor for the statements of every file: making one for each costs a third of the statement.
         self._execute = self._connection.cursor().execute
-        self.fresh = self._one("SELECT 1 FROM meta UNION ALL SELECT 1 FROM record LIMIT 1", ()) is None
-        if self.fresh:
-            with self._connection:
-                self._begin_epoch(State())
-        self.origin = origin_of(node, int.from_bytes(self._required("epoch"), "big"))
-        self.life = self._required("life")
-        self.state = self._load_state()
         self._dirty = False
         self.placings = 0
         """Counts the batches that apply committed in this run: tells a look whether anything was placed since."""
@@ -59,6 +59,37 @@ class Index:
         """Directories that need no recheck in this transaction, nor does any above them."""
         self._recent = Recent()
         self.vault = VaultCatalogue(self._connection)
+
+    def _open(self) -> None:
+        self.fresh = self._one("SELECT 1 FROM meta UNION ALL SELECT 1 FROM record LIMIT 1", ()) is None
+        if self.fresh:
+            with self._connection:
+                self._begin_epoch(State())
+        self.origin = origin_of(self.node, int.from_bytes(self._required("epoch"), "big"))
+        self.life = self._required("life")
+        self.state = self._load_state()
+        self.checked = self.fresh or self._check()
+        """The whole file was looked through when it was opened; else there was no time, and `check_some` is to."""
+
+    def _check(self) -> bool:
+        """Before anything is believed, or written: who writes to a damaged file makes more of it."""
+        try:
+            whole = check_file(self._connection, self.path, INDEX_CHECK_SECONDS)
+            if whole:
+                check_count(self._connection, self.path, self.state.counters.records)
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
+        return whole
+
+    def check_some(self, after: int, limit: int) -> int | None:
+        """Look through the next `limit` records after an arrival: each must be found by its path and by its flags.
+
+        The arrival of the last one; None: there were no more.
+        """
+        try:
+            return check_slice(self._connection, self.path, after, limit)
+        except apsw.Error as error:
+            raise self._unreadable(error) from error
 
     def _begin_epoch(self, state: State) -> None:
         epoch = int.from_bytes(self._random_bytes(4), "big") % (EPOCH_MAX + 1)
@@ -115,7 +146,7 @@ class Index:
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+            if isinstance(error, DAMAGE):
                 raise IndexDamaged(f"index {self.path} is damaged: {error}") from error
             if isinstance(error, apsw.Error):
                 raise StoreError(
@@ -239,6 +270,9 @@ class Index:
             count_not_carried(self.state.counters, old.placed, -1)
             count_not_carried(self.state.counters, record.placed, 1)
             self._dirty = True
+        if (flags & HELD != 0) != old.held:
+            self.state.counters.held += -1 if old.held else 1
+            self._dirty = True
         if flags & UNPLACED != old.unplaced:
             self.state.counters.unplaced += 1 if flags & UNPLACED else -1
             self._dirty = True
@@ -275,6 +309,16 @@ class Index:
     def deleted(self, after: int, limit: int) -> list[Record]:
         """Placed tombstones by arrival."""
         return self._list("WHERE flags & 32 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def held(self, after: int, limit: int) -> list[Record]:
+        """What the brake holds, by arrival. Walks the rows: for what is done once, not for every batch."""
+        return self._list("WHERE flags & 64 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def holds_below(self, directory: RelPath) -> bool:
+        """Whether anything strictly inside a directory is held: then it cannot be removed either."""
+        low, high = subtree_range(directory)
+        sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 64 LIMIT 1"
+        return self._one(sql, (low, high)) is not None
 
     def below(self, directory: RelPath, after: bytes, limit: int) -> list[Record]:
         """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
@@ -313,7 +357,7 @@ class Index:
 
     def _unreadable(self, error: apsw.Error | UnicodeDecodeError) -> StoreError:
         # No column that is read holds text but by damage.
-        if isinstance(error, apsw.CorruptError | apsw.NotADBError | UnicodeDecodeError):
+        if isinstance(error, (*DAMAGE, UnicodeDecodeError)):
             return IndexDamaged(f"index {self.path} is damaged: {error}")
         return StoreError(f"index {self.path} cannot be read: {error}; check the disk")
 
@@ -341,7 +385,8 @@ def _is_live_directory(record: Record) -> bool:
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:
     arrival, path, body, flags, found = row
     # What is no number is damage, which `read_row` tells.
-    return read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
+    record = read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
+    return msgspec.structs.replace(record, held=True) if flags & HELD else record
 
 
 def _flags(record: Record, excluded: bool) -> int:
@@ -350,6 +395,8 @@ def _flags(record: Record, excluded: bool) -> int:
     flags = LIVE if live else 0
     if record.unplaced:
         flags |= UNPLACED
+    elif record.held:
+        flags |= HELD
     elif not live:
         flags |= DELETED
     if len(siblings) > 1 and in_conflict(record.version):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from zlib import crc32
+
 import apsw
 import msgspec
 
 from everynode.errors import IndexDamaged, StoreError
+from everynode.index.schema import DAMAGE
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest
 from everynode.model.path import RelPath
@@ -25,6 +28,17 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Entry).decode
 
 
+def _checksum(name: bytes, path: bytes, entry: bytes, kept_ns: int, why: str) -> int:
+    return crc32(b"%d %s" % (kept_ns, why.encode()), crc32(entry, crc32(path, crc32(name))))
+
+
+def _kept(name: bytes, path: bytes, entry: bytes, kept_ns: int, why: str, found: int) -> Kept:
+    """Raises IndexDamaged, or TypeError where a column is not of its type."""
+    if _checksum(name, path, entry, kept_ns, why) != found:
+        raise IndexDamaged("the vault's catalogue in the index is damaged: a row is not what was written")
+    return Kept(name, RelPath(path), _decode(entry), kept_ns, why)
+
+
 class VaultCatalogue:
     """Part of the index; the caller holds the transaction."""
 
@@ -32,9 +46,11 @@ class VaultCatalogue:
         self._connection = connection
 
     def add(self, kept: Kept) -> None:
+        entry = _encode(kept.entry)
+        seal = _checksum(kept.name, kept.path, entry, kept.kept_ns, kept.why)
         self._connection.execute(
-            "INSERT OR REPLACE INTO vault VALUES(?,?,?,?,?,?)",
-            (kept.name, kept.path, kept.entry.digest, _encode(kept.entry), kept.kept_ns, kept.why),
+            "INSERT OR REPLACE INTO vault VALUES(?,?,?,?,?,?,?)",
+            (kept.name, kept.path, kept.entry.digest, entry, kept.kept_ns, kept.why, seal),
         )
 
     def drop(self, name: bytes) -> None:
@@ -59,11 +75,16 @@ class VaultCatalogue:
         return len(sizes), sum(sizes)
 
     def _list(self, where: str, bindings: tuple[object, ...]) -> list[Kept]:
-        sql = "SELECT name, path, entry, kept_ns, why FROM vault " + where
+        sql = "SELECT name, path, entry, kept_ns, why, checksum FROM vault " + where
         try:
-            rows = self._connection.execute(sql, bindings)
-            return [Kept(name, RelPath(path), _decode(entry), kept_ns, why) for name, path, entry, kept_ns, why in rows]
-        except (apsw.CorruptError, apsw.NotADBError, msgspec.DecodeError, TypeError, UnicodeDecodeError) as error:
+            return [_kept(*row) for row in self._connection.execute(sql, bindings)]
+        except (
+            *DAMAGE,
+            msgspec.DecodeError,
+            TypeError,
+            AttributeError,
+            UnicodeDecodeError,
+        ) as error:
             raise IndexDamaged(f"the vault's catalogue in the index is damaged: {error}") from error
         except apsw.Error as error:
             raise StoreError(f"the vault's catalogue cannot be read: {error}; check the disk") from error
