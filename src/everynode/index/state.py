@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from everynode.model.entry import DIRECTORY, FILE
-from everynode.model.hold import Hold, Span
 from everynode.model.record import HARD_LINKS, XATTRS, Placed, Record, Vector
 
 
@@ -22,8 +21,6 @@ class Counters(msgspec.Struct):
     """Files that have other names."""
     xattrs: int = 0
     """Files and directories with extended attributes or ACLs."""
-    held: int = 0
-    """Records whose removal is held."""
 
 
 class State(msgspec.Struct):
@@ -48,10 +45,6 @@ class State(msgspec.Struct):
     cursors: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
     """Peer -> (life of its index, arrival up to which all was heard from it)."""
     counters: Counters = msgspec.field(default_factory=Counters)
-    holds: tuple[Hold, ...] = ()
-    """What the brake holds here."""
-    released: tuple[Span, ...] = ()
-    """Removals that somebody has released, here or on any other node."""
 
 
 def count(counters: Counters, record: Record, flags: int, by: int) -> None:
