@@ -39,6 +39,11 @@ class Index:
         self.node = node
         self._random_bytes = random_bytes
         self._connection = connect(path)
+        try:
+            self._open()
+        except BaseException:
+            self._connection.close()  # else the file stays locked until the error is forgotten
+            raise
         # One cursor for the statements of every file: making one for each costs a third of the statement.
         self._execute = self._connection.cursor().execute
         self._dirty = False
