@@ -11,7 +11,7 @@ export PYTHON VENV PREFIX BINDIR
 bin := $(VENV)/bin
 stamp := $(VENV)/set-up
 
-.PHONY: help setup demo test fast sim mutants bench lint format install clean
+.PHONY: help setup demo test fast sim torture mutants bench lint format install clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,6 +29,10 @@ fast: setup ## style, unit and property tests: seconds
 
 sim: setup ## a simulated cluster, SEEDS=n different lives of it
 	@$(bin)/python -m tests.sim --seeds $(SEEDS)
+
+torture: setup ## power cuts and kills, the long runs: hours; stopped and started again, it goes on (see docs/reliability.md)
+	@scripts/packages test
+	@$(bin)/python -m tests.crash
 
 mutants: setup ## plant each fault of tests/mutants in a copy of the source and see the tests catch it
 	@$(bin)/python -m tests.mutants
