@@ -53,6 +53,9 @@ RECONNECT_MIN = 0.2
 RECONNECT_MAX = 15.0
 SEND_QUEUE_BYTES = 8 * MiB  # what may wait in memory for one slow peer before senders wait
 CONNECTIONS_UNKNOWN_MAX = 64  # handshakes under way from anybody at once
+# Anybody can make us refuse a connection, thousands a second: so many lines of log are worth it in so many seconds.
+REFUSALS_LOGGED = 20
+REFUSALS_INTERVAL = 60.0
 
 # Capture.
 SETTLE_MS = 20  # quiet time after a notice that is not a close or rename

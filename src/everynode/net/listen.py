@@ -1,11 +1,13 @@
-"""Accepts connections: a bounded number of strangers at once, each with a deadline, the oldest making room."""
+"""Accepts connections: a bounded number of strangers at once, each with a deadline; whoever has most makes room."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from everynode import limits
@@ -23,7 +25,9 @@ class Listener:
 
     def __init__(self) -> None:
         self._sockets: list[socket.socket] = []
-        self._strangers: dict[asyncio.Task[None], None] = {}
+        self._strangers: dict[asyncio.Task[None], str] = {}
+        """Who is not known yet, oldest first, and where from."""
+        self._refusals = _Refusals()
 
     @property
     def addresses(self) -> list[str]:
@@ -74,21 +78,60 @@ class Listener:
                 _log.warning("cannot accept a connection: %s", error.strerror)
                 await asyncio.sleep(_OUT_OF_FILES_PAUSE)
                 continue
-            # The oldest goes, not the newest: a member needs milliseconds, only the silent stay.
             if len(self._strangers) >= limits.CONNECTIONS_UNKNOWN_MAX:
-                oldest = next(iter(self._strangers))
-                del self._strangers[oldest]
-                oldest.cancel()
-            task = tasks.create_task(_greet(sock, show_sockaddr(sockaddr), greet))
-            self._strangers[task] = None
+                self._make_room()
+            task = tasks.create_task(self._greet(sock, show_sockaddr(sockaddr), greet))
+            self._strangers[task] = _source(sockaddr)
             task.add_done_callback(lambda done: self._strangers.pop(done, None))
 
+    def _make_room(self) -> None:
+        """The oldest goes, not the newest: a member needs milliseconds, only the silent stay.
 
-async def _greet(sock: socket.socket, address: str, greet: Greet) -> None:
-    try:
-        await greet(sock)
-    except LinkError as error:
-        _log.info("refused a connection from %s: %s", address, error)
+        Of whoever has most of them: a flood from one place drowns itself, not the members who dial from others.
+        """
+        crowd = Counter(self._strangers.values())
+        most = max(crowd.values())
+        oldest = next(task for task, source in self._strangers.items() if crowd[source] == most)
+        del self._strangers[oldest]
+        oldest.cancel()
+
+    async def _greet(self, sock: socket.socket, address: str, greet: Greet) -> None:
+        try:
+            await greet(sock)
+        except LinkError as error:
+            self._refusals.say(f"refused a connection from {address}: {error}")
+        except Exception as error:  # outermost loop of one stranger: whatever it brings about ends with it
+            sock.close()
+            _log.error("a defect, while somebody at %s was greeted", address, exc_info=error)
+
+
+class _Refusals:
+    """Says why connections were refused; of a flood only the first few, and how many there were."""
+
+    def __init__(self) -> None:
+        self._since = 0.0
+        self._count = 0
+
+    def say(self, text: str) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._since > limits.REFUSALS_INTERVAL:
+            if self._count > limits.REFUSALS_LOGGED:
+                _log.info("refused %d more connections", self._count - limits.REFUSALS_LOGGED)
+            self._since, self._count = now, 0
+        self._count += 1
+        if self._count <= limits.REFUSALS_LOGGED:
+            _log.info("%s", text)
+
+
+def _source(sockaddr: object) -> str:
+    """Where a connection comes from, as far as one party may have many addresses: an IPv6 network, an IPv4 host."""
+    match sockaddr:
+        case (str(host), int(), int(), int()):
+            return str(ipaddress.ip_network((host.partition("%")[0], 64), strict=False))
+        case (str(host), int()):
+            return host
+        case _:
+            return ""
 
 
 def _listening(resolved: Resolved) -> socket.socket:

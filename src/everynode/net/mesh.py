@@ -30,8 +30,8 @@ _log = logging.getLogger("everynode.net")
 class MeshEvents(Protocol):
     """What the mesh tells. For one peer: `linked`, any number of `received`, `unlinked`, one call after another.
 
-    The next message is read from the link when `received` has returned. An EverynodeError out of it ends that link
-    only; any other exception is a fault of the program and comes out of `Mesh.run`.
+    The next message is read from the link when `received` has returned. Whatever is raised ends that link only: also
+    what no peer should be able to bring about, which is logged as a defect.
     """
 
     async def linked(self, peer: NodeId) -> None: ...
@@ -222,7 +222,7 @@ class Mesh:
         def opened(certificate: bytes | None) -> Callable[[memoryview], AnyMessage | bytes]:
             nonlocal peer
             if certificate is None:
-                return bytes
+                return _one_message()
             peer = self._member_of(certificate)
             channel.trust()
             return decode
@@ -289,9 +289,26 @@ class Mesh:
                 if not link.closed:
                     link.abort(error if isinstance(error, LinkError) else LinkError(str(error)))
                 _log.info("link with %s ended: %s", peer.member.name, link.channel.reason)
+            except Exception as error:  # outermost loop of a link: one bad peer stops only itself
+                link.abort(f"a defect of this node, met while it dealt with what {peer.member.name} said")
+                _log.error("link with %s ended: a defect", peer.member.name, exc_info=error)
             finally:
                 if not link.closed:
                     link.abort("this node stops")
                 peer.open = None
                 await self._events.unlinked(node)
         await link.channel.wait_lost()
+
+
+def _one_message() -> Callable[[memoryview], bytes]:
+    """How to read somebody who is no member: one message, and nothing after it."""
+    heard = False
+
+    def read(body: memoryview) -> bytes:
+        nonlocal heard
+        if heard:
+            raise LinkError("it is no member, and said more than one thing")
+        heard = True
+        return bytes(body)
+
+    return read

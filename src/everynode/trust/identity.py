@@ -200,7 +200,14 @@ def _public_key(certificate: bytes) -> Ed25519PublicKey:
         parsed = x509.load_der_x509_certificate(certificate)
         key = parsed.public_key()
         authority = parsed.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound, x509.DuplicateExtension) as error:
+    except (
+        ValueError,
+        UnsupportedAlgorithm,
+        x509.InvalidVersion,
+        x509.ExtensionNotFound,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise TrustError("a certificate is damaged or was not made by everynode") from error
     if not isinstance(key, Ed25519PublicKey) or authority:
         raise TrustError("a certificate is not an Ed25519 leaf certificate: it was not made by everynode")

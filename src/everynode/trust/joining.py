@@ -16,6 +16,7 @@ from everynode import limits
 from everynode.errors import TrustError
 from everynode.model.ids import NodeId
 from everynode.trust.identity import Identity, check_certificate, fingerprint_of, node_id_of, verify
+from everynode.trust.statements import UNREADABLE
 from everynode.trust.token import Token, invite_id_of, proof, proof_key_of
 
 PROTOCOL: Final = 1
@@ -77,7 +78,7 @@ def read_request(raw: bytes) -> JoinRequest:
         raise TrustError(f"a join request of {len(raw)} bytes is larger than {limits.JOIN_MESSAGE_BYTES_MAX}")
     try:
         request = _REQUEST.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TrustError(f"the join request cannot be read: {error}") from error
     if request.protocol != PROTOCOL:
         raise TrustError("the joining node has another version of everynode: install the same on both")
@@ -118,7 +119,7 @@ def read_answer(token: Token, identity: Identity, nonce: bytes, raw: bytes) -> t
         raise TrustError(f"the inviter's answer of {len(raw)} bytes is larger than {limits.FRAME_BYTES_MAX}")
     try:
         answer: JoinAnswer = _ANSWER.decode(raw)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise TrustError(f"the inviter's answer cannot be read: {error}") from error
     if isinstance(answer, Refused):
         words = "".join(c if c.isprintable() else "?" for c in answer.why)

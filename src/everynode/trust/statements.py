@@ -30,6 +30,9 @@ PURPOSE: Final = b"everynode statement\0"
 
 Id = Annotated[bytes, msgspec.Meta(min_length=16, max_length=16)]
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for bytes of strangers."""
+
 
 class Kind(IntEnum):
     GENESIS = 1
@@ -159,7 +162,7 @@ def parse(raw: bytes) -> Statement:
         body_bytes = _SIGNED.decode(raw).body
         body = _BODY.decode(body_bytes)
         value = msgspec.msgpack.decode(body.value, type=_VALUE_TYPES[body.kind])
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise TrustError(f"a statement is damaged or from a newer everynode: {error}") from error
     if body.format != FORMAT:
         raise TrustError(f"a statement has format {body.format}, this everynode knows {FORMAT}: upgrade this node")

@@ -89,7 +89,7 @@ def parse_token(text: str) -> Token:
         token = msgspec.msgpack.decode(packed, type=Token)
         for address in token.addresses:
             check_address(address)
-    except (msgspec.MsgspecError, ConfigError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, ConfigError) as error:
         raise TrustError(f"the token was made by another version of everynode: {error}") from error
     return token
 

@@ -45,7 +45,7 @@ class FrameSplitter:
 
     def __init__(self, frame_bytes_max: int) -> None:
         self.frame_bytes_max = frame_bytes_max
-        self._buffer = bytearray(_BUFFER_BYTES)
+        self._buffer = bytearray(self._usual_bytes())
         self._view = memoryview(self._buffer)
         self._start = 0
         self._end = 0
@@ -72,10 +72,14 @@ class FrameSplitter:
             yield self._view[body : body + length]
         if self._start == self._end:
             self._start = self._end = 0
-            if len(self._buffer) > _BUFFER_KEPT_BYTES:
-                self._replace(bytearray(_BUFFER_BYTES))
+            if not self._usual_bytes() <= len(self._buffer) <= _BUFFER_KEPT_BYTES:
+                self._replace(bytearray(self._usual_bytes()))
         else:
             self._make_room(LENGTH_BYTES)
+
+    def _usual_bytes(self) -> int:
+        """Who may send little, like anybody before it is known, costs little."""
+        return min(_BUFFER_BYTES, LENGTH_BYTES + self.frame_bytes_max)
 
     def _make_room(self, frame_bytes: int) -> None:
         """Let a frame of `frame_bytes` that begins at `_start` fit as a whole."""

@@ -173,7 +173,10 @@ def test_a_request_changed_on_the_way_is_refused(nodes: Nodes, change: dict[str,
     assert len(alpha.members()) == 1
 
 
-@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x91" * 60_000, b"\x00" * 1_000_000])
+NO_TEXT = b"\x98\x01\xc4\x10" + b"i" * 16 + b"\xc4\x10" + b"n" * 16 + b"\xc4\x01c" + b"\xa2\xff\xff"
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xc1", b"\x91" * 60_000, b"\x00" * 1_000_000, NO_TEXT])
 def test_junk_is_answered_by_a_refusal_and_refused_as_an_answer(nodes: Nodes, junk: bytes) -> None:
     alpha = nodes.first()
     joining = prepared(nodes, alpha.invite())

@@ -106,7 +106,50 @@ def test_a_joiner_may_send_one_small_message_only(tmp_path: Path, caplog: pytest
             writer.close()
             reader, writer = await raw_tls(a, None)
             writer.write(bytes(frame_of_bytes(b"first")) + bytes(frame_of_bytes(b"second")))
-            assert await reader.readexactly(4 + len(b"answer to first")) == frame_of_bytes(b"answer to first")
+            assert await frames_until_end(reader) == []
+            await a.until(lambda: "said more than one thing" in caplog.text)
             writer.close()
 
     asyncio.run(main())
+
+
+def test_what_no_stranger_should_be_able_to_bring_about_ends_with_that_stranger(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        (a,) = await nodes_of(tmp_path, "a")
+        answer_well = a.join_requested
+
+        async def answer(raw: bytes, address: str) -> bytes:
+            if raw == b"deadly":
+                raise ZeroDivisionError
+            return await answer_well(raw, address)
+
+        a.join_requested = answer  # type: ignore[method-assign]
+        async with running(a):
+            with pytest.raises(LinkError):
+                await ask_join([a.address], a.identity.fingerprint, lambda _: b"deadly")
+            await a.until(lambda: "a defect" in caplog.text)
+            assert await ask_join([a.address], a.identity.fingerprint, lambda _: b"good") == b"answer to good"
+
+    asyncio.run(main())
+
+
+def test_of_a_flood_of_refusals_only_the_first_are_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "REFUSALS_LOGGED", 3)
+    monkeypatch.setattr(limits, "REFUSALS_INTERVAL", 60.0)
+    caplog.set_level("INFO", "everynode.net")
+
+    async def main() -> None:
+        (a,) = await nodes_of(tmp_path, "a")
+        async with running(a):
+            for _ in range(8):
+                reader, writer = await asyncio.open_connection(*a.host_port)
+                writer.write(b"GET / HTTP/1.1\r\n\r\n")
+                await frames_until_end(reader)
+                writer.close()
+
+    asyncio.run(main())
+    assert caplog.text.count("refused a connection from") == 3

@@ -255,6 +255,26 @@ def test_a_crowd_of_silent_clients_makes_room_for_a_member(monkeypatch: pytest.M
     asyncio.run(main())
 
 
+def test_a_flood_from_one_place_drowns_itself_and_not_who_dials_from_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(limits, "HANDSHAKE_TIMEOUT", 60.0)
+    monkeypatch.setattr(limits, "CONNECTIONS_UNKNOWN_MAX", 4)
+
+    async def main() -> None:
+        (a,) = await nodes_of(tmp_path, "a")
+        async with running(a):
+            elsewhere, kept = await asyncio.open_connection(*a.host_port, local_addr=("127.0.0.2", 0))
+            flood = [await asyncio.open_connection(*a.host_port) for _ in range(12)]
+            for reader, _ in flood[:9]:
+                assert await frames_until_end(reader) == []
+            assert not elsewhere.at_eof() and not flood[-1][0].at_eof()
+            for _, writer in [*flood, (elsewhere, kept)]:
+                writer.close()
+
+    asyncio.run(main())
+
+
 def test_a_peer_that_falls_silent_is_cut_after_the_missed_heartbeats(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -381,6 +401,23 @@ def test_a_handler_that_refuses_ends_that_link_and_it_is_dialled_again(tmp_path:
             await a.mesh.send(b.node, Gone(GROUP, 1))
             await b.until(lambda: b.said.count(("linked", "a")) == 2)
             await a.until(lambda: a.linked_with() == {"b"})
+
+    asyncio.run(main())
+
+
+def test_a_defect_met_while_a_peer_is_dealt_with_ends_that_link_only(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        a, b, c = await nodes_of(tmp_path, "a", "b", "c")
+        async with running(a, b, c):
+            await b.until(lambda: b.linked_with() == {"a", "c"})
+            await a.until(lambda: "b" in a.linked_with())
+            b.refuse = ZeroDivisionError()
+            await a.mesh.send(b.node, Gone(GROUP, 1))
+            await b.until(lambda: b.said.count(("linked", "a")) == 2)
+            assert ("unlinked", "c") not in b.said
+        assert "a defect" in caplog.text
 
     asyncio.run(main())
 

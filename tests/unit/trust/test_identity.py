@@ -138,6 +138,14 @@ def test_a_certificate_that_may_sign_others_is_refused() -> None:
             check_certificate(made.sign(key, None).public_bytes(Encoding.DER))
 
 
+def test_a_certificate_of_a_version_that_does_not_exist_is_refused(identities: list[Identity]) -> None:
+    good = identities[0].certificate
+    version = b"\xa0\x03\x02\x01\x02"
+    assert good.count(version) == 1
+    with pytest.raises(TrustError, match="damaged"):
+        check_certificate(good.replace(version, version[:-1] + b"\x07"))
+
+
 def test_an_oversized_certificate_is_not_even_parsed() -> None:
     with pytest.raises(TrustError, match="longer than any"):
         check_certificate(b"0" * 100_000)

@@ -258,7 +258,14 @@ def test_a_member_cannot_sign_what_everynode_would_not_say(cluster: Cluster, cha
     assert not told.accepted and len(told.rejected) == 1
 
 
-@pytest.mark.parametrize("junk", [b"", b"\xc0", b"\x92\xc4\x00\xc4\x00", b"\x91" * 100_000])
+def _no_text() -> bytes:
+    """A statement about a group whose name is no UTF-8."""
+    value = msgspec.msgpack.encode(("name", "/srv", GroupPolicy())).replace(b"\xa4name", b"\xa4\xff\xffme")
+    body = b"\x97\x01\x03\xc4\x10" + b"g" * 16 + b"\x01\xc2\xc4\x10" + b"a" * 16 + value
+    return msgspec.msgpack.encode((body, bytes(64)))
+
+
+@pytest.mark.parametrize("junk", [b"", b"\xc0", b"\x92\xc4\x00\xc4\x00", b"\x91" * 100_000, _no_text()])
 def test_junk_is_refused(cluster: Cluster, junk: bytes) -> None:
     changes = cluster.held().apply([junk])
     assert not changes.accepted and changes.rejected
