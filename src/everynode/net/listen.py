@@ -16,7 +16,7 @@ from everynode.net.address import Resolved, parse_address, resolve, show_sockadd
 
 Greet = Callable[[socket.socket], Awaitable[None]]
 
-_log = logging.getLogger("everynode.net")
+logger = logging.getLogger("everynode.net")
 _OUT_OF_FILES_PAUSE = 0.1  # accept fails at once while no descriptor is free; do not spin meanwhile
 
 
@@ -75,7 +75,7 @@ class Listener:
             try:
                 sock, sockaddr = await loop.sock_accept(listening)
             except OSError as error:
-                _log.warning("cannot accept a connection: %s", error.strerror)
+                logger.warning("cannot accept a connection: %s", error.strerror)
                 await asyncio.sleep(_OUT_OF_FILES_PAUSE)
                 continue
             if len(self._strangers) >= limits.CONNECTIONS_UNKNOWN_MAX:
@@ -102,7 +102,7 @@ class Listener:
             self._refusals.say(f"refused a connection from {address}: {error}")
         except Exception as error:  # outermost loop of one stranger: whatever it brings about ends with it
             sock.close()
-            _log.error("a defect, while somebody at %s was greeted", address, exc_info=error)
+            logger.error("a defect, while somebody at %s was greeted", address, exc_info=error)
 
 
 class _Refusals:
@@ -116,11 +116,11 @@ class _Refusals:
         now = asyncio.get_running_loop().time()
         if now - self._since > limits.REFUSALS_INTERVAL:
             if self._count > limits.REFUSALS_LOGGED:
-                _log.info("refused %d more connections", self._count - limits.REFUSALS_LOGGED)
+                logger.info("refused %d more connections", self._count - limits.REFUSALS_LOGGED)
             self._since, self._count = now, 0
         self._count += 1
         if self._count <= limits.REFUSALS_LOGGED:
-            _log.info("%s", text)
+            logger.info("%s", text)
 
 
 def _source(sockaddr: object) -> str:

@@ -24,7 +24,7 @@ from everynode.trust.identity import Identity, fingerprint_of, node_id_of
 from everynode.wire.codec import decode
 from everynode.wire.frames import frame_of_bytes
 
-_log = logging.getLogger("everynode.net")
+logger = logging.getLogger("everynode.net")
 
 
 class MeshEvents(Protocol):
@@ -171,7 +171,7 @@ class Mesh:
             except LinkError as error:
                 if peer.link is None:
                     peer.error = str(error)
-                    _log.debug("no link to %s: %s", peer.member.name, error)
+                    logger.debug("no link to %s: %s", peer.member.name, error)
             while peer.link is not None:
                 await peer.wait_change()
             if loop.time() - started > pause + limits.HANDSHAKE_TIMEOUT:
@@ -280,7 +280,7 @@ class Mesh:
             if link.closed:
                 return
             peer.open = link
-            _log.info("linked with %s at %s", peer.member.name, link.channel.address)
+            logger.info("linked with %s at %s", peer.member.name, link.channel.address)
             try:
                 await self._events.linked(node)
                 while True:
@@ -288,10 +288,10 @@ class Mesh:
             except EverynodeError as error:
                 if not link.closed:
                     link.abort(error if isinstance(error, LinkError) else LinkError(str(error)))
-                _log.info("link with %s ended: %s", peer.member.name, link.channel.reason)
+                logger.info("link with %s ended: %s", peer.member.name, link.channel.reason)
             except Exception as error:  # outermost loop of a link: one bad peer stops only itself
                 link.abort(f"a defect of this node, met while it dealt with what {peer.member.name} said")
-                _log.error("link with %s ended: a defect", peer.member.name, exc_info=error)
+                logger.error("link with %s ended: a defect", peer.member.name, exc_info=error)
             finally:
                 if not link.closed:
                     link.abort("this node stops")
