@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from everynode.content.assemble import Assembly
 from everynode.content.blocks import BlockLists
@@ -34,7 +35,22 @@ from everynode.tree.digest import digest_bytes
 from everynode.tree.outcome import Staged
 from everynode.tree.vault import has_space, remove
 
+TRIED_MAX = 64
+"""Paths that may each ask for one content before it is waited: of a lost one there may be a thousand copies."""
 NOBODY = "no linked node has its content (any more); it comes when one that has it is linked"
+
+
+@dataclass(slots=True)
+class _Failed:
+    """A content that nobody had: when it is asked for again, after which pause, and at which paths it was."""
+
+    due: float
+    pause: float
+    tried: set[RelPath]
+
+    def waits(self, path: RelPath, now: float) -> bool:
+        """Who was asked for it at one path may have it at another: there it was moved, say, when it was asked for."""
+        return now < self.due and (path in self.tried or len(self.tried) >= TRIED_MAX)
 
 
 class Fetcher:
@@ -44,8 +60,7 @@ class Fetcher:
         self._lists = lists
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._done: dict[Digest, bytes | Staged] = {}
-        self._failed: dict[Digest, tuple[float, float]] = {}
-        """Digest -> (when to try again, last pause)."""
+        self._failed: dict[Digest, _Failed] = {}
         self._denied: dict[Digest, set[NodeId]] = {}
         """Peers that said in so many words that they do not have a content."""
         self._small = asyncio.Semaphore(FETCH_SMALL_FILES)
@@ -64,9 +79,10 @@ class Fetcher:
         done = self._done.get(digest)
         if done is not None:
             return done
-        due = self._failed.get(digest, (0.0, 0.0))[0]
+        failed = self._failed.get(digest)
+        wait = failed is not None and failed.waits(path, self._ground.clock.monotonic())
         room = len(self._tasks) < FETCH_PENDING_MAX
-        if self._group is not None and digest not in self._tasks and room and due <= self._ground.clock.monotonic():
+        if self._group is not None and digest not in self._tasks and room and not wait:
             self._tasks[digest] = self._group.create_task(self._fetch(path, entry, dot))
         return None
 
@@ -90,7 +106,7 @@ class Fetcher:
 
     def next_try(self) -> float | None:
         """When the next failed fetch may be tried again (monotonic)."""
-        return min((due for due, _ in self._failed.values()), default=None)
+        return min((failed.due for failed in self._failed.values()), default=None)
 
     def holds_any(self) -> bool:
         return bool(self._done)
@@ -122,13 +138,24 @@ class Fetcher:
         finally:
             self._tasks.pop(digest, None)
         if found is None:
-            pause = min(RETRY_MAX, max(RETRY_MIN, 2 * self._failed.get(digest, (0.0, 0.0))[1]))
-            self._failed[digest] = (self._ground.clock.monotonic() + pause, pause)
+            self._note_failed(path, digest)
         else:
             self._done[digest] = found
             self._failed.pop(digest, None)
             self._denied.pop(digest, None)
         self._ground.work.set()
+
+    def _note_failed(self, path: RelPath, digest: Digest) -> None:
+        now = self._ground.clock.monotonic()
+        failed = self._failed.get(digest)
+        if failed is None:
+            self._failed[digest] = _Failed(now + RETRY_MIN, RETRY_MIN, {path})
+        elif path in failed.tried or now >= failed.due:
+            failed.pause = min(RETRY_MAX, 2 * failed.pause)
+            failed.due = now + failed.pause
+        failed = self._failed[digest]
+        if len(failed.tried) < TRIED_MAX:
+            failed.tried.add(path)
 
     async def _get(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
         ground = self._ground

@@ -47,11 +47,15 @@ class FakeRequests:
 
     def __init__(self) -> None:
         self.has: dict[bytes, bytes] = {}
+        self.moved: set[bytes] = set()
+        """At these paths they do not have it any more."""
+        self.asked: list[bytes] = []
 
     async def ask(self, peer: NodeId, build: Callable[[int], BlocksRequest | FetchRequest]) -> Answer | None:
         await asyncio.sleep(0)
         request = build(1)
-        content = self.has.get(request.digest)
+        self.asked.append(request.path)
+        content = self.has.get(request.digest) if request.path not in self.moved else None
         if content is None:
             return Gone(GROUP, 1)
         if isinstance(request, BlocksRequest):
@@ -387,6 +391,41 @@ def test_what_capture_has_settled_is_neither_tried_nor_stuck_nor_a_problem_any_m
 
 
 # Contents.
+
+
+def test_a_content_that_is_not_at_one_path_any_more_is_asked_for_at_the_other_at_once(bench: Bench) -> None:
+    """As when an editor has renamed what it saved, before it was fetched."""
+    content = os.urandom(40_000)
+
+    async def story() -> None:
+        bench.heard(version(live(B, 1, mine(content))), b"saving")
+        bench.requests.has = {mine(content).digest: content}
+        bench.requests.moved = {b"saving"}
+        await bench.turn()
+        assert bench.requests.asked.count(b"saving") == 2, "each peer once"
+        bench.heard(version(live(B, 2, mine(content))))
+        await bench.turn()
+        assert bench.shown() == content
+        assert bench.requests.asked.count(b"saving") == 2
+
+    bench.run(story)
+
+
+def test_a_content_that_nobody_has_is_asked_for_once_for_each_path_and_then_waited_for(bench: Bench) -> None:
+    content = os.urandom(40_000)
+
+    async def story() -> None:
+        for number, path in enumerate((b"x", b"y", b"z"), 1):
+            bench.heard(version(live(B, number, mine(content))), path)
+        for _ in range(5):
+            await bench.turn()
+        assert sorted(set(bench.requests.asked)) == [b"x", b"y", b"z"]
+        assert len(bench.requests.asked) == 6
+        bench.clock.now += 100.0
+        await bench.turn()
+        assert len(bench.requests.asked) == 8
+
+    bench.run(story)
 
 
 def test_a_content_that_was_fetched_is_kept_while_another_of_the_same_path_is_missing(bench: Bench) -> None:
