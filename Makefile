@@ -45,7 +45,7 @@ lint: setup ## style only
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@MYPYPATH=src $(bin)/mypy --explicit-package-bases lab bench demo tests/cluster tests/style
+	@MYPYPATH=src $(bin)/mypy --explicit-package-bases lab bench demo tests/cluster tests/crash tests/style
 	@$(bin)/lint-imports
 
 format: setup ## let ruff put the code in shape

@@ -98,7 +98,7 @@ def test_after_death_at_any_call_a_path_is_old_or_new_and_the_old_content_exists
         (tree / "f").chmod(0o644)
         Root.open(LinuxKernel(), bytes(tree), bytes(16), create=True).close()
         kernel = DyingKernel(-1)
-        root = Root.open(kernel, bytes(tree), bytes(16), create=False)  # type: ignore[arg-type]
+        root = Root.open(kernel, bytes(tree), bytes(16), create=False)
         old = seen(root, b"f")
         kernel.calls_left = calls
         try:

@@ -19,7 +19,7 @@ CHECKS = {
     "mypy of what surrounds it": [
         "mypy",
         "--explicit-package-bases",
-        *("lab", "bench", "demo", "tests/cluster", "tests/style"),
+        *("lab", "bench", "demo", "tests/cluster", "tests/crash", "tests/style"),
     ],
     "imports run downward": ["lint-imports"],
 }
