@@ -16,7 +16,7 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
-from typing import Generic, TypeVar, cast
+from typing import Generic, NoReturn, TypeVar, cast
 
 from everynode import limits
 from everynode.errors import LinkError
@@ -179,7 +179,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         """The next item, in order. Raises LinkError when the channel has ended and all items were handed out."""
         while not self._inbox:
             if self.closed.is_set():
-                raise self.reason
+                raise self._again()
             self._inbox_filled = self._loop.create_future()
             await self._inbox_filled
         item, size = self._inbox.popleft()
@@ -205,7 +205,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
     def send_now(self, lane: Lane, frame: bytearray) -> None:
         """The same without waiting, for small frames of our own making."""
         if self.closed.is_set():
-            raise self.reason
+            raise self._again()
         self._lanes[lane].put(frame)
         if not self._flush_due and not self._writing_paused:
             self._flush_due = True
@@ -256,10 +256,17 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             self.bytes_out += len(data)
             self._transport.write(data)
 
+    def _again(self) -> LinkError:
+        """The reason, to be raised: an error that was raised leads to the frames it went through, and so back here."""
+        return LinkError(str(self.reason))
+
     def _end(self, reason: LinkError) -> None:
         if self.closed.is_set():
             return
         self._reason = reason
+        # It leads back here: without it the buffers of each of a thousand strangers go at once, and not with the next
+        # collection of garbage.
+        self._opened = _never
         self.closed.set()
         for queue in self._lanes.values():
             queue.drop()
@@ -269,6 +276,10 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
     def _wake_receiver(self) -> None:
         if self._inbox_filled is not None and not self._inbox_filled.done():
             self._inbox_filled.set_result(None)
+
+
+def _never(certificate: bytes | None) -> Callable[[memoryview], NoReturn]:
+    raise LinkError("the channel has ended")
 
 
 def tune(sock: socket.socket) -> None:
