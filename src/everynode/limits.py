@@ -75,6 +75,10 @@ NAMES_SCAN_INTERVAL = 5.0
 SCAN_BATCH = 1024  # paths looked at in one hop to a thread
 SYNC_INTERVAL = 5.0  # background sync of captured contents (raises synced_seq)
 
+# Forgetting deletions. A member that comes back after this compares everything, which is exact and takes longer.
+EVICT_DAYS = 30.0
+SEEN_STEP = 3600.0  # seconds: a member's last sign of life is written no more often than this
+
 # Applying.
 APPLY_BATCH = 1024  # records placed in one group commit
 APPLY_BATCH_BYTES = 32 * MiB

@@ -125,8 +125,8 @@ VECTOR_AT_START = Mutant(
         ),
         Edit(
             "group/serve.py",
-            "RunEnd(request.group, request.run, dict(index.knowledge), index.life, index.state.arrival)",
-            "RunEnd(request.group, request.run, run.first, index.life, index.state.arrival)",
+            "request.group, request.run, dict(index.knowledge), index.life, index.state.arrival, forgotten",
+            "request.group, request.run, run.first, index.life, index.state.arrival, forgotten",
         ),
     ),
     ("tests/unit/group/test_serve.py", "tests/sim/test_rules.py"),

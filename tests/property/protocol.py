@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from everynode.core import detect, plan, runs, vectors, versions
+from everynode.core import compare, detect, plan, runs, vectors, versions
 from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Dot, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import RelPath
@@ -36,6 +36,9 @@ class Node:
     disk: dict[RelPath, Entry] = field(default_factory=dict)
     arrival: int = 0
     batches: list[Batch] = field(default_factory=list)
+    forgotten: Vector = field(default_factory=dict)
+    evicted: set[Origin] = field(default_factory=set)
+    """Members for which this one does not wait any more before it forgets."""
 
     def put(self, path: RelPath, version: Version, placed: Placed | None) -> None:
         self.arrival += 1
@@ -68,6 +71,28 @@ class Node:
             placed = record.placed is not None and record.placed.version == record.version
             if placed and not record.unplaced and runs.forgettable(record.version, heard_by_all):
                 del self.records[path]
+                dots = {s.origin: s.sequence for s in record.version.siblings}
+                self.forgotten = vectors.join(self.forgotten, dots)
+
+    def compare(self, path: RelPath, theirs: Version | None, their_knowledge: Vector) -> None:
+        """One path of a walk through both indexes."""
+        if theirs is not None:
+            self.hear(path, theirs)
+        mine = self.records.get(path)
+        alive = compare.still_alive(mine.version, theirs, their_knowledge) if mine else None
+        if mine is None or alive is mine.version:
+            return
+        if alive is not None:
+            self.put(path, alive, mine.placed)
+        elif path not in self.disk:
+            del self.records[path]
+        else:
+            sequence = Sequence(self.knowledge.get(self.origin, 0) + 1)
+            entry = mine.version.siblings[-1].entry
+            version = versions.supersede(mine.version, self.origin, sequence, entry, live=False, content=False)
+            self.put(path, version, mine.placed)
+            self.claim({self.origin: sequence})
+            self.batches.append(Batch(self.origin, Sequence(sequence - 1), sequence, [(path, version)]))
 
     def look(self, path: RelPath) -> detect.Meaning:
         """Capture: what the disk shows now becomes what it means."""
@@ -106,6 +131,35 @@ def run(source: Node, target: Node, draw: random.Random, cut: bool) -> None:
         target.hear(record.path, record.version)
     if not cut:
         target.claim(source.knowledge)
+
+
+def run_or_compare(source: Node, target: Node, draw: random.Random, cut: bool) -> None:
+    """As nodes do that may have evicted each other: a run where that is enough."""
+    if runs.standing(target.knowledge, source.forgotten, empty=not target.records) is runs.Standing.RUN:
+        run(source, target, draw, cut)
+    else:
+        theirs = dict(source.knowledge)
+        paths = sorted(source.records.keys() | target.records.keys())
+        stop = draw.randrange(len(paths) + 1) if cut else len(paths)
+        for path in paths[:stop]:
+            record = source.records.get(path)
+            target.compare(path, record.version if record else None, theirs)
+        if not cut:
+            target.claim(theirs)
+    if not cut:
+        target.forgotten = vectors.join(target.forgotten, source.forgotten)
+
+
+def run_without_comparing(source: Node, target: Node, draw: random.Random, cut: bool) -> None:
+    """Planted: who has forgotten deletions without the other sends it a run all the same."""
+    run(source, target, draw, cut)
+
+
+def run_that_keeps_what_was_forgotten_to_itself(source: Node, target: Node, draw: random.Random, cut: bool) -> None:
+    """Planted: who learns from another does not learn what that one has forgotten."""
+    before = target.forgotten
+    run_or_compare(source, target, draw, cut)
+    target.forgotten = before
 
 
 def run_claiming_dot_by_dot(source: Node, target: Node, draw: random.Random, cut: bool) -> None:
@@ -150,6 +204,9 @@ class World:
     stood: dict[tuple[Origin, RelPath], frozenset[Dot]] = field(default_factory=dict)
     """What the user of a node can have seen at a path."""
     count: int = 0
+    evict: bool = False
+    """Whether the nodes fall into halves that give each other up, now and then."""
+    halves: list[list[Node]] = field(default_factory=list)
 
     def note(self) -> None:
         for node in self.nodes:
@@ -180,17 +237,26 @@ class World:
         if record is not None:
             seen = {sibling.dot for sibling in record.version.siblings}
             for dot in list(seen):
-                seen |= self.history[path][dot].saw
+                if (written := self.history[path].get(dot)) is not None:  # else it only says what a comparison found
+                    seen |= written.saw
             self.stood[node.origin, path] = self.stood.get((node.origin, path), frozenset()) | seen
 
     def step(self) -> None:
         draw = self.draw
         node, path = draw.choice(self.nodes), draw.choice(PATHS)
         others = [other for other in self.nodes if other is not node]
-        match draw.choices(("write", "delete", "run", "place", "batch", "forget"), (25, 12, 25, 18, 20, 10))[0]:
+        if self.evict:
+            if not self.halves or draw.random() < 0.06:
+                half = [each for each in self.nodes if draw.random() < 0.5]
+                self.halves = [half, [each for each in self.nodes if each not in half]]
+            (mine,) = (half for half in self.halves if node in half)
+            node.evicted = {each.origin for each in others if each not in mine}
+            others = [other for other in others if other in mine]
+        weights = (12, 15, 30, 20, 5, 25) if self.evict else (25, 12, 25, 18, 20, 10)
+        match draw.choices(("write", "delete", "run", "place", "batch", "forget"), weights)[0]:
             case "write" | "delete" as what:
                 self.write(node, path, what == "delete")
-            case "run":
+            case "run" if others:
                 self.run(draw.choice(others), node, draw, draw.random() < 0.3)
             case "place":
                 for each in PATHS:
@@ -200,7 +266,8 @@ class World:
                     receive_batch(node, draw.choice(sent))
 
             case "forget":
-                node.forget(vectors.meet([each.knowledge for each in self.nodes]))
+                kept = [each.knowledge for each in self.nodes if each.origin not in node.evicted]
+                node.forget(vectors.meet(kept))
 
     def settle(self) -> None:
         for _ in self.nodes:
@@ -238,10 +305,18 @@ def _siblings(node: Node) -> dict[RelPath, list[Sibling]]:
     return {path: each for path, each in siblings.items() if each}
 
 
-def play(draw: random.Random, *, steps: int, nodes: int, receive: Receive = run, note: bool = False) -> World:
+def play(
+    draw: random.Random,
+    *,
+    steps: int,
+    nodes: int,
+    receive: Receive = run,
+    note: bool = False,
+    evict: bool = False,
+) -> World:
     """Random writes, deletions, syncs, cut runs, batches late, repeated and out of order; then all sync."""
     origins = [origin_of(NodeId(bytes([97 + number]) * 16), 1) for number in range(nodes)]
-    world = World([Node(origin) for origin in origins], draw, receive)
+    world = World([Node(origin) for origin in origins], draw, receive, evict=evict)
     for _ in range(steps):
         world.step()
         if note:

@@ -14,6 +14,7 @@ from everynode.model.message import (
     Batch,
     Blocks,
     BlocksRequest,
+    ComparePart,
     FetchPart,
     FetchRequest,
     Gone,
@@ -87,6 +88,17 @@ def versions(draw: st.DrawFn) -> Version:
 
 
 records = st.lists(st.builds(WireRecord, paths, versions()), max_size=4).map(tuple)
+
+
+@st.composite
+def comparisons(draw: st.DrawFn) -> ComparePart:
+    unsorted = {record.path: record for record in draw(records)}
+    there = tuple(unsorted[path] for path in sorted(unsorted))
+    upto = there[-1].path if there else draw(st.just(b"") | paths)
+    after = draw(st.just(b"")) if there else upto
+    return ComparePart(draw(ids16), draw(int64), after, upto, there, draw(vectors), draw(vectors), draw(st.booleans()))
+
+
 contents = st.dictionaries(digests, st.binary(max_size=100), max_size=3)
 texts = st.text(max_size=30)
 messages: st.SearchStrategy[AnyMessage] = st.one_of(
@@ -99,7 +111,8 @@ messages: st.SearchStrategy[AnyMessage] = st.one_of(
     st.builds(RunRequest, ids16, int64, vectors, st.just(b"") | ids16, int64, st.booleans()),
     st.builds(RunCredit, ids16, int64),
     st.builds(RunPart, ids16, int64, records, contents),
-    st.builds(RunEnd, ids16, int64, vectors, ids16, int64),
+    st.builds(RunEnd, ids16, int64, vectors, ids16, int64, vectors),
+    comparisons(),
     st.builds(BlocksRequest, ids16, int64, paths, digests),
     st.builds(Blocks, ids16, int64, st.lists(digests, max_size=3).map(b"".join)),
     st.builds(FetchRequest, ids16, int64, paths, digests, int64, st.integers(1, limits.FETCH_BYTES_MAX)),

@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 
 from everynode.core import detect, plan, runs, versions
 from everynode.core.shown import ranking
-from everynode.core.vectors import join
+from everynode.core.vectors import covers, join
 from everynode.core.versions import full_context, make_version, merge
-from everynode.model.record import Record, Version
-from tests.property.protocol import Receive, play, run, run_claiming_dot_by_dot
+from everynode.model.record import Record, Vector, Version
+from tests.property.protocol import (
+    Receive,
+    play,
+    run,
+    run_claiming_dot_by_dot,
+    run_or_compare,
+    run_that_keeps_what_was_forgotten_to_itself,
+    run_without_comparing,
+)
 
 seeds = st.integers(0, 2**32)
 HISTORIES = 3000
@@ -77,6 +85,19 @@ def test_any_history_ends_well(seed: int, nodes: int, steps: int) -> None:
     assert play(random.Random(seed), steps=steps, nodes=nodes).harm() == ""
 
 
+def harms_among_halves(receive: Receive = run_or_compare) -> Iterator[str]:
+    """The same where the nodes fall into halves that give each other up, and find together again, many times."""
+    for seed in range(HISTORIES):
+        draw = random.Random(seed)
+        world = play(draw, steps=draw.choice((40, 80, 120)), nodes=draw.randint(2, 5), receive=receive, evict=True)
+        if harm := world.harm():
+            yield harm
+
+
+def test_halves_that_gave_each_other_up_end_alike_all_the_same() -> None:
+    assert not list(harms_among_halves())
+
+
 # Each rule broken on purpose: what the histories above are worth.
 
 
@@ -96,6 +117,22 @@ def test_a_deletion_forgotten_early_is_caught(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(runs, "forgettable", early)
     assert any(harms())
+
+
+def test_a_run_where_a_comparison_is_needed_is_caught() -> None:
+    assert any(harms_among_halves(run_without_comparing))
+
+
+def test_not_learning_what_the_other_has_forgotten_is_caught() -> None:
+    assert any(harms_among_halves(run_that_keeps_what_was_forgotten_to_itself))
+
+
+def test_forgetting_a_deletion_of_what_is_not_known_yet_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    def by_its_dots(version: Version, heard_by_all: Vector) -> bool:
+        return all(not sibling.live and covers(heard_by_all, sibling.dot) for sibling in version.siblings)
+
+    monkeypatch.setattr(runs, "forgettable", by_its_dots)
+    assert any(harms_among_halves())
 
 
 def test_a_batch_claimed_over_a_gap_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:

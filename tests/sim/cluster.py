@@ -47,6 +47,8 @@ class Plan:
     tick_ns: int = 0
     forget_seconds: float = 60.0
     """How often deletions that everybody knows are forgotten."""
+    evict_seconds: float = 30 * 86_400.0
+    """For how long they are kept for who is away."""
     batch_records: int = 1024
     """How many records a batch or a part of a run holds at most."""
     weights: Weights = field(default_factory=Weights)
@@ -120,6 +122,7 @@ class Cluster:
                 founder=node == ids[0],
                 offset_ns=int(self.rng.uniform(-plan.skew_seconds, plan.skew_seconds) * 1e9),
                 tick_ns=plan.tick_ns,
+                evict_days=plan.evict_seconds / 86_400,
             )
             for node in ids
         ]

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import msgspec
+
 from everynode.errors import EverynodeError
 from everynode.group.ground import GroupSetup
 from everynode.group.seams import LinkEvents, Links
@@ -93,6 +95,7 @@ class SimNode:
     founder: bool = False
     offset_ns: int = 0
     tick_ns: int = 0
+    evict_days: float = 30.0
     faults: Faults = field(default_factory=Faults)
     act_here: Callable[[], None] = lambda: None
     """Lets a user of this node do something now."""
@@ -196,7 +199,7 @@ class SimNode:
             root=root,
             notices=life.notices,
             clock=life.clock,
-            policy=POLICY,
+            policy=msgspec.structs.replace(POLICY, evict_days=self.evict_days),
             members=self.members,
             journal=Journal(),
             random_number=lambda: self.rng.getrandbits(63),

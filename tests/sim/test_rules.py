@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from unittest.mock import patch
 
 import pytest
 
 from everynode.group.life import Group
 from everynode.group.scan import Scanner
+from everynode.limits import BRAKE_WINDOW
 from everynode.model.path import RelPath
 from tests.sim.cluster import Cluster, Plan, limits_of
 from tests.sim.disk import Event
@@ -105,6 +107,98 @@ def test_who_was_away_while_a_file_was_deleted_does_not_bring_it_back(seed: int)
         await asyncio.sleep(2.0)
 
     assert play(seed, story, Plan(nodes=3, skew_seconds=60.0, forget_seconds=0.5)) == []
+
+
+FORGETFUL = Plan(nodes=4, skew_seconds=60.0, forget_seconds=0.5, evict_seconds=5.0)
+LONG = BRAKE_WINDOW + 20.0
+"""Until what was removed lately is forgotten, too: the brake may want it back."""
+
+
+def forgotten(node: SimNode, path: bytes) -> bool:
+    return node.index.get(RelPath(path)) is None
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_who_was_given_up_brings_nothing_back_and_loses_nothing_of_his_own(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three, away = cluster.nodes
+        for name in (b"deleted", b"edited", b"d/deep", b"d/edited", b"kept"):
+            if b"/" in name and one.user.see(b"d") is None:
+                one.user.mkdir(b"d")
+            one.user.write_file(name, b"content of " + name)
+        await asyncio.sleep(3.0)
+        assert away.user.see(b"d/deep") is not None
+        cluster.network.partition([frozenset({one.node, two.node, three.node}), frozenset({away.node})])
+        for name in (b"deleted", b"edited", b"d/deep", b"d/edited"):
+            two.user.unlink(name)
+        one.user.write_file(b"kept", b"changed meanwhile")
+        away.user.write_file(b"edited", b"the edit of who was away")
+        away.user.write_file(b"d/edited", b"another one")
+        away.user.write_file(b"new", b"made alone")
+        await asyncio.sleep(LONG)
+        assert forgotten(one, b"deleted") and not forgotten(away, b"deleted")
+        cluster.network.heal()
+        await asyncio.sleep(30.0)
+        for node in cluster.nodes:
+            assert node.user.see(b"deleted") is None and node.user.see(b"d/deep") is None
+            for name in (b"edited", b"d/edited", b"kept", b"new"):
+                assert content_of(node.user.see(name)) == content_of(away.user.see(name)) is not None
+
+    assert play(seed, story, FORGETFUL) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_halves_that_gave_each_other_up_find_together(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three, four = cluster.nodes
+        names = [b"%d" % number for number in range(40)]
+        for name in names:
+            one.user.write_file(name, b"content of " + name)
+        await asyncio.sleep(3.0)
+        cluster.network.partition([frozenset({one.node, two.node}), frozenset({three.node, four.node})])
+        for number, name in enumerate(names):
+            match number % 4:
+                case 0:
+                    one.user.unlink(name)
+                case 1:
+                    three.user.unlink(name)
+                case 2:
+                    (two, four)[number % 8 == 2].user.write_file(name, b"changed in one half")
+                case _:
+                    two.user.unlink(name)
+                    four.user.write_file(name, b"edited where it was not deleted")
+        await asyncio.sleep(LONG)
+        assert all(forgotten(node, names[0]) for node in (one, two)) and not forgotten(three, names[0])
+        assert all(forgotten(node, names[1]) for node in (three, four)) and not forgotten(one, names[1])
+        cluster.network.heal()
+        await asyncio.sleep(40.0)
+        for node in cluster.nodes:
+            seen = [node.user.see(name) is not None for name in names]
+            assert seen == [number % 4 in (2, 3) for number in range(40)]
+
+    assert play(seed, story, FORGETFUL) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_comparison_that_is_cut_again_and_again_misses_nothing(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three, away = cluster.nodes
+        for number in range(60):
+            one.user.write_file(b"%d" % number, b"%d" % number)
+        await asyncio.sleep(5.0)
+        cluster.network.partition([frozenset({one.node, two.node, three.node}), frozenset({away.node})])
+        for number in range(0, 60, 2):
+            two.user.unlink(b"%d" % number)
+        await asyncio.sleep(LONG)
+        cluster.network.heal()
+        for _ in range(40):
+            await asyncio.sleep(cluster.rng.uniform(0.0, 0.3))
+            for other in (one, two, three):
+                cluster.network.cut(other.node, away.node)
+        await asyncio.sleep(30.0)
+        assert [away.user.see(b"%d" % number) is not None for number in range(4)] == [False, True, False, True]
+
+    assert play(seed, story, replace(FORGETFUL, batch_records=4)) == []
 
 
 @pytest.mark.parametrize("seed", SEEDS)

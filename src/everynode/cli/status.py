@@ -117,6 +117,8 @@ def _peer_in_group(peer: GroupPeer) -> str:
     if not peer.open and peer.behind is None:
         return "not heard of yet"
     where = "" if peer.open else " (as last heard)"
+    if peer.evicted:
+        return "away for so long that deletions are not kept for it; it compares everything when it comes back"
     if peer.behind:
         return f"behind by {peer.behind:,}{where}"
     if peer.backlog:

@@ -7,10 +7,10 @@ record of a path always covers all changes of this path by its own author.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from everynode.core.vectors import covers, dominates
+from everynode.core.versions import full_context
 from everynode.model.ids import Origin, Sequence
 from everynode.model.record import Vector, Version
 
@@ -20,7 +20,7 @@ class Standing(Enum):
 
     RUN = "run"
     COMPARE = "compare"
-    """One has forgotten tombstones that the other never heard: what it holds may be dead. A run would revive it."""
+    """The other has forgotten tombstones that this one never heard: what this one holds may be dead."""
 
 
 def may_claim(knowledge: Vector, origin: Origin, before: Sequence) -> bool:
@@ -33,29 +33,18 @@ def wanted(version: Version, knows: Vector) -> bool:
     return any(not covers(knows, sibling.dot) for sibling in version.siblings)
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """What one of two nodes that meet knows and has forgotten, and whether it has closed a run before."""
+def standing(knowledge: Vector, forgotten: Vector, *, empty: bool) -> Standing:
+    """How one who has this `knowledge` may learn from one who has `forgotten` this.
 
-    knowledge: Vector
-    forgotten: Vector
-    settled: bool
-
-
-def standing(mine: Side, theirs: Side) -> Standing:
-    """Each must know what the other has forgotten, or be young.
-
-    Who has not closed a run yet holds nothing but what members sent it since it joined; these had heard, before they
-    forgot. Anything older may hold what is dead.
+    Who knows all that the other has forgotten holds nothing that is dead there, and who holds nothing at all (`empty`)
+    neither. In the other direction nothing can go wrong: what the other holds and is dead here is known here.
     """
-    fits = _fits(mine, theirs.forgotten) and _fits(theirs, mine.forgotten)
-    return Standing.RUN if fits else Standing.COMPARE
-
-
-def _fits(side: Side, forgotten: Vector) -> bool:
-    return not side.settled or not side.knowledge or dominates(side.knowledge, forgotten)
+    return Standing.RUN if empty or dominates(knowledge, forgotten) else Standing.COMPARE
 
 
 def forgettable(version: Version, heard_by_all: Vector) -> bool:
-    """A deletion that every member has heard."""
-    return all(not sibling.live and covers(heard_by_all, sibling.dot) for sibling in version.siblings)
+    """A deletion that every member has heard, and all that it superseded.
+
+    For what it superseded may be heard of and not known yet: then this record alone says that it is dead.
+    """
+    return all(not sibling.live for sibling in version.siblings) and dominates(heard_by_all, full_context(version))

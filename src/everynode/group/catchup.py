@@ -4,6 +4,7 @@
 |---------|-------------------------------|----------------------------------------------|
 | idle    | a peer knows more, or a gap   | asked (at once, or after a grace)            |
 | asked   | part                          | asked; one credit goes back when it is heard |
+| asked   | last part of a comparison     | idle: knowledge was claimed with it          |
 | asked   | end                           | idle: knowledge was claimed with it          |
 | asked   | link closed, nothing for long | idle; another peer that knows more is asked  |
 """
@@ -14,14 +15,14 @@ import asyncio
 
 import msgspec
 
-from everynode.core.runs import Side, Standing, standing
+from everynode.core.runs import Standing, standing
 from everynode.core.vectors import dominates, join, missing_count
 from everynode.errors import LinkError
 from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.limits import HEADS_GRACE, RUN_STALL
 from everynode.model.ids import NodeId, node_of
-from everynode.model.message import GroupHello, RunEnd, RunPart, RunRequest
+from everynode.model.message import ComparePart, GroupHello, RunEnd, RunPart, RunRequest
 from everynode.model.record import Vector
 
 
@@ -35,8 +36,11 @@ class CatchUp:
         self._grace: dict[NodeId, Vector] = {}
         """What was known here when a peer's grace began."""
         self._hellos: dict[NodeId, GroupHello] = {}
+        self._young: Vector = {}
+        """What peers had forgotten when nothing was held here yet: nothing that came since was dead before."""
         self._wake = asyncio.Event()
         self._peer: NodeId | None = None
+        self._comparing = False
         self._run = 0
         self._last_sign = 0.0
 
@@ -47,6 +51,8 @@ class CatchUp:
         self._hellos[peer] = hello
         self._theirs[peer] = hello.heard
         ground = self._ground
+        if not ground.index.state.counters.records:
+            self._young = join(self._young, hello.forgotten)
         if not dominates(ground.index.heard, hello.heard) or not ground.index.state.may_change:
             self.want(peer)
 
@@ -92,11 +98,11 @@ class CatchUp:
         self._last_sign = self._ground.clock.monotonic()
         return True
 
-    def heard(self, peer: NodeId, message: RunPart | RunEnd) -> None:
+    def heard(self, peer: NodeId, message: RunPart | RunEnd | ComparePart) -> None:
         """A message of a run is in the index, durable."""
         if self._peer == peer and self._run == message.run:
             self._last_sign = self._ground.clock.monotonic()
-            if type(message) is RunEnd:
+            if type(message) is RunEnd or (type(message) is ComparePart and message.last):
                 self._peer = None
                 self._wake.set()
 
@@ -112,9 +118,9 @@ class CatchUp:
         knowledge = self._ground.index.heard
         return max((missing_count(knowledge, heard) for heard in self._theirs.values()), default=0)
 
-    def stale(self) -> list[NodeId]:
-        """Open peers with which no run is sound: one side has forgotten deletions that the other never heard of."""
-        return [peer for peer in self._hellos if self._standing(peer) is Standing.COMPARE]
+    def comparing(self) -> NodeId | None:
+        """The peer with whose index this one is being compared: it was away so long that deletions were forgotten."""
+        return self._peer if self._comparing else None
 
     def sufficient(self) -> list[Vector]:
         """What settled members knew when they met us; who knows all that of one has closed a run with it.
@@ -193,14 +199,13 @@ class CatchUp:
         theirs = self._theirs.get(peer, {})
         if peer not in self._hellos or (dominates(ground.index.heard, theirs) and state.may_change):
             return
-        if self._standing(peer) is Standing.COMPARE:
-            return
         life, since = state.cursors.get(peer, (b"", 0))
         self._peer = peer
         self._run = ground.setup.random_number() & (2**63 - 1)
         self._last_sign = ground.clock.monotonic()
         contents = bool(ground.index.heard) or ground.root_was_empty
-        request = RunRequest(ground.setup.group, self._run, ground.index.heard, life, since, contents)
+        self._comparing = self._standing(peer) is Standing.COMPARE
+        request = RunRequest(ground.setup.group, self._run, ground.index.heard, life, since, contents, self._comparing)
         try:
             await ground.links.send(peer, request)
         except LinkError:
@@ -208,7 +213,6 @@ class CatchUp:
                 self._peer = None
 
     def _standing(self, peer: NodeId) -> Standing:
-        hello = self._hellos[peer]
-        state = self._ground.index.state
-        mine = Side(self._ground.index.heard, state.forgotten, state.may_change)
-        return standing(mine, Side(self._theirs.get(peer, hello.heard), hello.forgotten, hello.settled))
+        index = self._ground.index
+        knowledge = join(index.heard, self._young)
+        return standing(knowledge, self._hellos[peer].forgotten, empty=not index.state.counters.records)

@@ -9,12 +9,16 @@ from everynode.core.runs import may_claim
 from everynode.core.shown import in_conflict
 from everynode.core.vectors import dominates
 from everynode.core.versions import hear
+from everynode.group.announce import Announcement
+from everynode.group.compare import drop_dead
 from everynode.index.store import Index
 from everynode.limits import ORIGINS_MAX
 from everynode.model.ids import NodeId, Origin, node_of
-from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
+from everynode.model.message import Batch, ComparePart, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Record, Vector, Version
+
+Inbound = Batch | RunPart | RunEnd | ComparePart
 
 
 @dataclass(slots=True)
@@ -30,14 +34,14 @@ class Heard:
     conflicts: list[RelPath] = field(default_factory=list)
     foreign_own: bool = False
     """Somebody knows changes of this node's present origin that it has not made: the index is old or a copy."""
+    made: list[Announcement] = field(default_factory=list)
+    """Deletions of this node's own: a comparison found what is dead."""
     lies: list[tuple[NodeId, str]] = field(default_factory=list)
     """Peers that said what cannot be, and what."""
     last: WireRecord | None = None
 
 
-def hear_all(
-    index: Index, messages: Iterable[tuple[NodeId, Batch | RunPart | RunEnd]], sufficient: Iterable[Vector] = ()
-) -> Heard:
+def hear_all(index: Index, messages: Iterable[tuple[NodeId, Inbound]], sufficient: Iterable[Vector] = ()) -> Heard:
     """All or nothing, durable when it returns. `sufficient`: see `allow_changes`. Runs on the index thread."""
     heard = Heard()
     with index.transaction():
@@ -59,10 +63,22 @@ def hear_all(
                     heard.ended.add(message.run)
                 case RunEnd():
                     index.claim(message.knows)
+                    index.note_forgotten(message.forgotten)
                     if message.index:
                         index.change_state().cursors[peer] = (message.index, message.arrival)
                     heard.claimed = True
                     heard.ended.add(message.run)
+                case ComparePart() if _claims_too_much(index, message.knows):
+                    heard.lies.append((peer, "knowledge of changes never made, or of too many origins"))
+                    heard.ended.add(message.run)
+                case ComparePart():
+                    _hear_records(index, message.records, heard)
+                    heard.made += drop_dead(index, message)
+                    if message.last:
+                        index.claim(message.knows)
+                        index.note_forgotten(message.forgotten)
+                        heard.claimed = True
+                        heard.ended.add(message.run)
         if heard.foreign_own:
             index.begin_new_epoch()
         else:

@@ -10,6 +10,7 @@ from everynode.core.vectors import meet
 from everynode.group.announce import Announcement, Announcer
 from everynode.group.commit import adopt
 from everynode.group.ground import Ground
+from everynode.group.silence import Silence
 from everynode.index.vault_catalogue import Kept
 from everynode.limits import (
     BUSY_LOOK_INTERVAL_MS,
@@ -35,6 +36,7 @@ class Keeper:
     def __init__(self, ground: Ground, announcer: Announcer) -> None:
         self._ground = ground
         self._announcer = announcer
+        self.silence = Silence(ground)
         self.vault_files = 0
         self.vault_bytes = 0
 
@@ -73,9 +75,9 @@ class Keeper:
             await self.forget()
 
     async def forget(self) -> int:
-        """Drop tombstones that all members have heard; how many."""
+        """Drop tombstones that all members have heard, but for those that were away too long; how many."""
         ground = self._ground
-        others = ground.setup.members() - {ground.setup.node}
+        others = ground.setup.members() - {ground.setup.node} - await self.silence.note()
         if not others <= ground.heads.keys():
             return 0  # who has not spoken may not have heard
         heard = [ground.heads[peer].heard for peer in others]

@@ -22,6 +22,7 @@ from everynode.model.message import (
     Batch,
     Blocks,
     BlocksRequest,
+    ComparePart,
     FetchPart,
     FetchRequest,
     Gone,
@@ -132,7 +133,7 @@ class Peers:
                 self._announcer.acknowledged(peer, Sequence(message.heard.get(self._ground.index.origin, 0)))
                 if placed_more:
                     self._fetcher.hope()
-            case Batch() | RunPart() | RunEnd():
+            case Batch() | RunPart() | RunEnd() | ComparePart():
                 self._receiver.take(peer, message)
             case RunRequest():
                 self._server.request(peer, message)

@@ -10,15 +10,13 @@ from everynode.errors import LinkError
 from everynode.group.announce import Announcer
 from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
-from everynode.group.hear import Heard, hear_all
+from everynode.group.hear import Heard, Inbound, hear_all
 from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX, INLINE_CACHE_BYTES
 from everynode.model.ids import NodeId, node_of
-from everynode.model.message import Batch, RunCredit, RunEnd, RunPart
+from everynode.model.message import Batch, ComparePart, RunCredit, RunEnd, RunPart
 from everynode.report.audit import Happening
 
 logger = logging.getLogger("everynode.group")
-
-Inbound = Batch | RunPart | RunEnd
 
 
 class Receiver:
@@ -53,14 +51,14 @@ class Receiver:
             await self._let_apply_keep_up()
             taken = self._take_some()
             for _, message in taken:
-                if not isinstance(message, RunEnd):
+                if isinstance(message, Batch | RunPart):
                     ground.inline.add(message.contents)
             heard = await ground.clock.offload_index(hear_all, ground.index, taken, self._catch_up.sufficient())
             self._after(heard)
             for peer, message in taken:
                 if not isinstance(message, Batch):
                     self._catch_up.heard(peer, message)
-                if isinstance(message, RunPart):
+                if isinstance(message, RunPart | ComparePart):
                     await self._credit(peer, message.run)
 
     async def _let_apply_keep_up(self) -> None:
@@ -104,6 +102,7 @@ class Receiver:
         if heard.changed or heard.claimed:
             ground.news.set()
             ground.progressed()
+        self._announcer.announce(heard.made)
         for path in heard.conflicts:
             ground.setup.journal.add(ground.setup.name, path, Happening.CONFLICT)
 
@@ -119,4 +118,6 @@ class Receiver:
 def _weight(message: Inbound) -> int:
     if isinstance(message, RunEnd):
         return 0
+    if isinstance(message, ComparePart):
+        return 200 * len(message.records)
     return 200 * len(message.records) + sum(map(len, message.contents.values()))

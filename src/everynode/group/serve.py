@@ -14,7 +14,7 @@ from everynode.group.ground import Ground
 from everynode.limits import BATCH_BYTES, BATCH_RECORDS, INLINE_BYTES_MAX, RUN_STALL, RUN_WINDOW
 from everynode.model.entry import Kind
 from everynode.model.ids import Digest, NodeId, Sequence
-from everynode.model.message import RunCredit, RunEnd, RunPart, RunRequest, WireRecord
+from everynode.model.message import ComparePart, RunCredit, RunEnd, RunPart, RunRequest, WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.record import Record, Vector
 
@@ -85,15 +85,11 @@ class RunServer:
             await ground.links.send(peer, RunEnd(request.group, request.run, request.knows, b"", 0))
             self._announcer.resume(peer, known)
             return
+        if request.compare:
+            await self._serve_comparison(peer, run)
+            return
         cursor = request.since if request.index == ground.index.life else 0
-        while self._runs.get(peer) is run:
-            try:
-                async with asyncio.timeout(RUN_STALL):
-                    await run.credit.acquire()
-            except TimeoutError:
-                return  # it asks again when it wants more
-            if self._runs.get(peer) is not run:
-                return  # another request came meanwhile
+        while await self._wanted(peer, run):
             part = await ground.clock.offload_index(self._next_part, cursor, run)
             if type(part) is RunEnd:
                 await ground.links.send(peer, part)
@@ -106,6 +102,45 @@ class RunServer:
                 continue
             contents = await ground.clock.offload(read_small, ground.setup.root, part.small) if part.small else {}
             await ground.links.send(peer, RunPart(request.group, request.run, part.records, contents))
+
+    async def _wanted(self, peer: NodeId, run: _Run) -> bool:
+        """Wait until the peer wants one more part; False: it does not want any more, or another run."""
+        if self._runs.get(peer) is not run:
+            return False
+        try:
+            async with asyncio.timeout(RUN_STALL):
+                await run.credit.acquire()
+        except TimeoutError:
+            return False  # it asks again when it wants more
+        return self._runs.get(peer) is run
+
+    async def _serve_comparison(self, peer: NodeId, run: _Run) -> None:
+        """Everything in the order of paths, with the vectors from before the first of it."""
+        ground = self._ground
+        after = b""
+        knows: Vector = dict(ground.index.heard)
+        forgotten: Vector = dict(ground.index.state.forgotten)
+        while await self._wanted(peer, run):
+            rows, last = await ground.clock.offload_index(self._rows_after, after)
+            records = tuple(WireRecord(record.path, record.version) for record in rows)
+            upto = records[-1].path if records else after
+            group = run.request.group
+            part = ComparePart(group, run.request.run, after, upto, records, knows, forgotten, last)
+            await ground.links.send(peer, part)
+            if last:
+                self._announcer.resume(peer, Sequence(knows.get(ground.index.origin, 0)))
+                return
+            after = upto
+
+    def _rows_after(self, after: bytes) -> tuple[list[Record], bool]:
+        """Records in the order of paths, a message's worth, and whether they are the last. Runs on the index thread."""
+        rows = self._ground.index.below(ROOT, after, BATCH_RECORDS)
+        size = 0
+        for number, record in enumerate(rows):
+            size += 200 * len(record.version.siblings) + len(record.path)
+            if size >= BATCH_BYTES:
+                return rows[: number + 1], False
+        return rows, len(rows) < BATCH_RECORDS
 
     def _pushed_soon(self, request: RunRequest) -> bool:
         """Whether nothing but own changes is missing there, and these are in the announcer's memory."""
@@ -127,7 +162,10 @@ class RunServer:
             if not rows:
                 if records:
                     break
-                return RunEnd(request.group, request.run, dict(index.knowledge), index.life, index.state.arrival)
+                forgotten = dict(index.state.forgotten)
+                return RunEnd(
+                    request.group, request.run, dict(index.knowledge), index.life, index.state.arrival, forgotten
+                )
             for record in rows:
                 cursor = record.arrival
                 if wanted(record.version, request.knows):

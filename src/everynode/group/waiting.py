@@ -120,12 +120,8 @@ class Waiter:
         blocking = ground.problems.blocking()
         views = tuple(self._peer(peer, peers) for peer in sorted(setup.members() - {setup.node}))
         reason = "" if ground.may_change.is_set() else "waits for a first contact with a member"
-        stale = [setup.node_name(peer) for peer in catch_up.stale()]
-        if stale:
-            reason = (
-                f"exchanges nothing with {', '.join(stale)}: one of the two has an old index, from before deletions "
-                "that the other has forgotten; remove the node whose index was restored and let it join anew"
-            )
+        if (other := catch_up.comparing()) is not None:
+            reason = f"compares everything with {setup.node_name(other)}: they were apart for long"
         quiet = ground.scanned.is_set() and not self._capture.pending() and not counters.unplaced
         agreed = not catch_up.behind() and all(not view.behind for view in views if view.open)
         return GroupStatus(
@@ -151,7 +147,7 @@ class Waiter:
             last_change=self._last_change(),
             vault_bytes=self._keeper.vault_bytes,
             vault_files=self._keeper.vault_files,
-            in_sync=quiet and agreed and not stale and not blocking,
+            in_sync=quiet and agreed and not blocking,
         )
 
     def _last_change(self) -> LastChange | None:
@@ -169,4 +165,5 @@ class Waiter:
             open=peer in peers.open_peers(),
             behind=self._heads.behind(peer),
             backlog=heads.backlog if heads is not None else None,
+            evicted=peer in self._keeper.silence.evicted,
         )

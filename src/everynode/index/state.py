@@ -44,6 +44,8 @@ class State(msgspec.Struct):
     """Digest of the exclude rules for which `excluded` flags hold."""
     cursors: dict[bytes, tuple[bytes, int]] = msgspec.field(default_factory=dict)
     """Peer -> (life of its index, arrival up to which all was heard from it)."""
+    seen: dict[bytes, int] = msgspec.field(default_factory=dict)
+    """Member -> wall clock in ns when it was linked last, give or take limits.SEEN_STEP."""
     counters: Counters = msgspec.field(default_factory=Counters)
 
 

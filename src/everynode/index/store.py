@@ -11,6 +11,8 @@ import apsw
 import msgspec
 
 from everynode.core.shown import in_conflict
+from everynode.core.vectors import join
+from everynode.core.versions import dots_of
 from everynode.errors import IndexDamaged, StoreError
 from everynode.index.check import check_count, check_file, check_slice
 from everynode.index.recent import Recent
@@ -277,10 +279,17 @@ class Index:
 
     def forget(self, record: Record) -> None:
         """Drop a tombstone and remember that it was there."""
+        self.note_forgotten(dict(dots_of(record)))
+        self.drop(record)
+
+    def note_forgotten(self, forgotten: Vector) -> None:
+        """Deletions up to these are not to be found here (any more)."""
+        self.state.forgotten = join(self.state.forgotten, forgotten)
+        self._dirty = True
+
+    def drop(self, record: Record) -> None:
+        """Remove a record of which nothing is to be remembered but that it is known."""
         count(self.state.counters, record, _flags(record, False), -1)
-        for sibling in record.version.siblings:
-            if self.state.forgotten.get(sibling.origin, 0) < sibling.sequence:
-                self.state.forgotten[sibling.origin] = sibling.sequence
         self._dirty = True
         self._recent.changed(record.path)
         self._connection.execute("DELETE FROM record WHERE arrival=?", (record.arrival,))

@@ -108,6 +108,8 @@ class RunRequest(Message, frozen=True, array_like=True, tag="run?"):
     """Arrival position up to which all was heard from this peer."""
     contents: bool = True
     """Whether small contents shall ride along; not wanted by one whose root may hold them already."""
+    compare: bool = False
+    """Everything instead, as ComparePart: who asks may hold what was deleted, and that forgotten, long ago."""
 
 
 class RunCredit(Message, frozen=True, array_like=True, tag="run+"):
@@ -134,6 +136,24 @@ class RunEnd(Message, frozen=True, array_like=True, tag="run."):
     """The sender's index life for which `arrival` holds; empty: where the next run starts has not changed."""
     arrival: int
     """Where the next run from this sender may start."""
+    forgotten: Vector = {}
+    """Of what `knows` covers: deletions that the sender has no record of any more."""
+
+
+class ComparePart(Message, frozen=True, array_like=True, tag="compare"):
+    """All records of the sender after a path up to another one, in byte order of paths."""
+
+    group: GroupId
+    run: int
+    after: bytes
+    """Empty: from the beginning."""
+    upto: bytes
+    records: tuple[WireRecord, ...]
+    knows: Vector
+    """What the sender knew before it began: what this covers and it does not hold is dead. The same in each part."""
+    forgotten: Vector
+    last: bool
+    """There is nothing after `upto`: from now on the receiver knows all that `knows` covers."""
 
 
 class BlocksRequest(Message, frozen=True, array_like=True, tag="blocks?"):
@@ -194,6 +214,7 @@ AnyMessage = (
     | RunCredit
     | RunPart
     | RunEnd
+    | ComparePart
     | BlocksRequest
     | Blocks
     | FetchRequest
@@ -210,6 +231,7 @@ GroupMessage = (
     | RunCredit
     | RunPart
     | RunEnd
+    | ComparePart
     | BlocksRequest
     | Blocks
     | FetchRequest

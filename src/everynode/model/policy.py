@@ -29,6 +29,8 @@ class GroupPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conflict: ConflictPolicy = "newest"
     settle_ms: Annotated[int, Meta(ge=0, le=limits.SETTLE_MS_MAX)] = limits.SETTLE_MS
     vault: VaultPolicy = VaultPolicy()
+    evict_days: Annotated[float, Meta(ge=0, le=1_000_000)] = limits.EVICT_DAYS
+    """Deletions are forgotten without members that were not linked for so long. 0: never."""
 
 
 class GroupSettings(msgspec.Struct, frozen=True):

@@ -106,6 +106,8 @@ class GroupPeer(msgspec.Struct, frozen=True):
     """Changes known here that it has not placed, as far as it has told; None: it never told."""
     backlog: int | None = None
     """Records it said it has heard and not placed."""
+    evicted: bool = False
+    """It was away so long that deletions are forgotten without it: it compares everything when it comes back."""
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ floors above need no second look. Decoding costs memory in proportion to the fra
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import assert_never
 
 import msgspec
@@ -18,6 +19,7 @@ from everynode.model.message import (
     Batch,
     Blocks,
     BlocksRequest,
+    ComparePart,
     FetchPart,
     FetchRequest,
     Gone,
@@ -103,9 +105,12 @@ def _check(message: AnyMessage) -> None:
         case RunEnd():
             _check_group_request(message.group, message.run)
             check_vector(message.knows)
+            check_vector(message.forgotten)
             if message.index:
                 _check_length("the name of an index life", message.index, _INDEX_ID_BYTES)
             _check_range("an arrival position", message.arrival, 0, _INT64_MAX)
+        case ComparePart():
+            _check_compare_part(message)
         case Blocks():
             _check_group_request(message.group, message.request)
             if len(message.blocks) % DIGEST_BYTES:
@@ -167,6 +172,18 @@ def _check_contents(contents: dict[Digest, bytes]) -> None:
     longest = max(map(len, contents.values()))
     if longest > limits.INLINE_BYTES_MAX:
         raise Malformed(f"an inline content of {longest} bytes, more than {limits.INLINE_BYTES_MAX}")
+
+
+def _check_compare_part(message: ComparePart) -> None:
+    _check_group_request(message.group, message.run)
+    check_records(message.records)
+    check_vector(message.knows)
+    check_vector(message.forgotten)
+    paths = [message.after, *(record.path for record in message.records)]
+    if any(one >= next_ for one, next_ in pairwise(paths)) or message.upto < paths[-1]:
+        raise Malformed("the paths of a comparison are not in rising order")
+    if len(message.upto) > limits.PATH_BYTES_MAX:
+        raise Malformed(f"a path of {len(message.upto)} bytes, more than {limits.PATH_BYTES_MAX}")
 
 
 def _check_heads(message: Heads) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everynode.core.runs import Side, Standing, forgettable, may_claim, standing, wanted
+from everynode.core.runs import Standing, forgettable, may_claim, standing, wanted
 from everynode.model.ids import Sequence
 from everynode.model.record import Vector
 from tests.unit.core.samples import A, B, C, dead, live, version
@@ -25,49 +25,33 @@ def test_a_record_is_sent_when_any_of_its_siblings_is_news() -> None:
     assert wanted(version(dead(C, 1)), {A: 3})
 
 
-def side(knowledge: Vector, forgotten: Vector | None = None, *, settled: bool = True) -> Side:
-    return Side(knowledge, forgotten or {}, settled)
-
-
 def vector(**numbers: int) -> Vector:
     return {{"A": A, "B": B, "C": C}[name]: Sequence(number) for name, number in numbers.items()}
 
 
-def both_ways(one: Side, other: Side) -> Standing:
-    assert standing(one, other) is standing(other, one)
-    return standing(one, other)
+def how(knowledge: Vector, forgotten: Vector, *, empty: bool = False) -> Standing:
+    return standing(knowledge, forgotten, empty=empty)
 
 
-def test_nodes_that_forgot_nothing_run() -> None:
-    assert both_ways(side(vector(A=5)), side(vector(B=3))) is Standing.RUN
+def test_of_one_who_forgot_nothing_anybody_may_learn_by_a_run() -> None:
+    assert how(vector(A=5), {}) is Standing.RUN
+    assert how({}, {}) is Standing.RUN
 
 
 def test_who_has_not_heard_what_the_other_forgot_compares() -> None:
-    forgot = side(vector(A=9), vector(A=6))
-    assert both_ways(side(vector(A=5)), forgot) is Standing.COMPARE
-    assert both_ways(side(vector(A=6)), forgot) is Standing.RUN
+    assert how(vector(A=5), vector(A=6)) is Standing.COMPARE
+    assert how(vector(A=6), vector(A=6)) is Standing.RUN
+    assert how(vector(A=9), vector(A=3, B=1)) is Standing.COMPARE
 
 
-def test_who_forgot_what_the_other_never_heard_compares_whatever_he_knows_himself() -> None:
-    assert both_ways(side(vector(A=9), vector(B=2)), side(vector(A=9, B=1), vector(A=3))) is Standing.COMPARE
-    assert both_ways(side(vector(A=9, B=2), vector(B=2)), side(vector(A=9, B=2), vector(A=3))) is Standing.RUN
-
-
-def test_who_knows_nothing_has_nothing_to_revive() -> None:
-    assert both_ways(side({}), side(vector(A=9), vector(A=6))) is Standing.RUN
+def test_who_holds_nothing_has_nothing_to_revive() -> None:
+    assert how({}, vector(A=6), empty=True) is Standing.RUN
+    assert how({}, vector(A=6)) is Standing.COMPARE, "a first run that was cut: what came with it may be dead by now"
 
 
 def test_a_restored_backup_from_before_an_author_joined_compares() -> None:
     """It holds what a deletion of that author has killed, and the deletion was forgotten: nobody would ever tell it."""
-    backup = side(vector(B=1))
-    assert both_ways(backup, side(vector(A=5, B=1), vector(A=5))) is Standing.COMPARE
-
-
-def test_who_is_still_hearing_his_first_run_goes_on_with_any_member() -> None:
-    """His first run was cut: what he holds came from members after they had heard all that they forgot since."""
-    young = side(vector(B=1), settled=False)
-    assert both_ways(young, side(vector(A=5, B=1), vector(A=5))) is Standing.RUN
-    assert both_ways(side(vector(B=1)), side(vector(A=5, B=1), vector(A=5), settled=False)) is Standing.COMPARE
+    assert how(vector(B=1), vector(A=5)) is Standing.COMPARE
 
 
 def test_a_deletion_is_forgotten_only_when_all_have_heard_it() -> None:
@@ -80,3 +64,11 @@ def test_a_deletion_is_forgotten_only_when_all_have_heard_it() -> None:
 def test_what_lives_is_never_forgotten() -> None:
     assert not forgettable(version(live(A, 3)), {A: 3})
     assert not forgettable(version(dead(A, 3), live(B, 1)), {A: 3, B: 1})
+
+
+def test_a_deletion_is_kept_until_all_that_it_superseded_is_known_too() -> None:
+    """Who has only heard of a version, and not claimed it, knows from this record alone that it is dead."""
+    over = version(dead(A, 3), B=2)
+    assert not forgettable(over, {A: 3})
+    assert not forgettable(over, {A: 3, B: 1})
+    assert forgettable(over, {A: 3, B: 2})

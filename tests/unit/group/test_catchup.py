@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
-import msgspec
-
 from everynode.group.catchup import CatchUp
 from everynode.group.ground import Ground
 from everynode.limits import HEADS_GRACE, RUN_STALL
 from everynode.model.ids import NodeId, Sequence
-from everynode.model.message import GroupHello, RunEnd, RunPart, RunRequest
+from everynode.model.message import ComparePart, GroupHello, RunEnd, RunPart, RunRequest
 from everynode.model.record import Vector
-from tests.unit.core.samples import NODE_A, NODE_B, NODE_C, A, B, C
-from tests.unit.group.fakes import GROUP, Clock, FakeLinks, new_ground
+from tests.unit.core.samples import NODE_B, NODE_C, A, B, C, live, record, version
+from tests.unit.group.fakes import GROUP, Clock, FakeLinks, new_ground, put
 
 
 class Bench:
@@ -34,6 +32,9 @@ class Bench:
     def knows(self, vector: Vector) -> None:
         with self.ground.index.transaction():
             self.ground.index.claim(vector)
+
+    def holds(self, path: bytes) -> None:
+        put(self.ground.index, record(version(live(B, 1)), path=path))
 
     def requests(self) -> list[tuple[NodeId, RunRequest]]:
         return [(peer, message) for peer, message in self.links.sent if isinstance(message, RunRequest)]
@@ -280,57 +281,61 @@ def test_a_link_that_breaks_while_asking_leaves_nobody_waiting() -> None:
     asyncio.run(run())
 
 
-def test_no_run_where_one_side_has_forgotten_what_the_other_never_heard() -> None:
+def test_who_has_not_heard_what_the_other_has_forgotten_asks_for_a_comparison() -> None:
     async def run() -> None:
         bench = Bench()
+        bench.holds(b"old")
         bench.knows(seq(A=1, B=4))
         bench.hello(NODE_B, seq(A=1, B=9), forgotten=seq(B=5))
         await bench.settle()
-        assert bench.requests() == []
-        assert bench.catch_up.stale() == [NODE_B]
+        ((peer, request),) = bench.requests()
+        assert (peer, request.compare) == (NODE_B, True)
+        assert bench.catch_up.comparing() == NODE_B
+        bench.knows(seq(B=9))
+        bench.catch_up.heard(NODE_B, ComparePart(GROUP, request.run, b"", b"", (), seq(B=9), seq(B=5), False))
+        assert bench.catch_up.comparing() == NODE_B
+        bench.catch_up.heard(NODE_B, ComparePart(GROUP, request.run, b"", b"", (), seq(B=9), seq(B=5), True))
+        assert bench.catch_up.comparing() is None
 
     asyncio.run(run())
 
 
-def test_who_knows_nothing_may_run_from_anybody() -> None:
+def test_who_has_heard_all_that_the_other_has_forgotten_runs() -> None:
+    async def run() -> None:
+        bench = Bench()
+        bench.holds(b"old")
+        bench.knows(seq(A=1, B=5))
+        bench.hello(NODE_B, seq(A=1, B=9), forgotten=seq(B=5))
+        await bench.settle()
+        assert [request.compare for _, request in bench.requests()] == [False]
+        assert bench.catch_up.comparing() is None
+
+    asyncio.run(run())
+
+
+def test_who_holds_nothing_may_run_from_anybody() -> None:
     async def run() -> None:
         bench = Bench()
         bench.hello(NODE_B, seq(B=9), forgotten=seq(B=5))
         await bench.settle()
-        assert bench.asked() == [NODE_B]
-        assert bench.catch_up.stale() == []
-        assert bench.ground.setup.node == NODE_A
+        assert [(peer, request.compare) for peer, request in bench.requests()] == [(NODE_B, False)]
 
     asyncio.run(run())
 
 
-def test_a_first_run_that_was_cut_goes_on_with_any_member() -> None:
-    """What it brought came from a member that had heard all that others have forgotten since."""
-
+def test_a_first_run_that_was_cut_goes_on_as_a_run_with_who_has_forgotten_nothing_since() -> None:
     async def run() -> None:
         bench = Bench()
-        with bench.ground.index.transaction():
-            bench.ground.index.change_state().may_change = False
-        bench.knows(seq(B=1))
         bench.hello(NODE_C, seq(B=9, C=5), forgotten=seq(C=3))
         await bench.settle()
-        assert bench.asked() == [NODE_C]
-        assert bench.catch_up.stale() == []
-
-    asyncio.run(run())
-
-
-def test_a_restored_backup_is_told_apart_from_a_young_node() -> None:
-    async def run() -> None:
-        bench = Bench()
-        bench.knows(seq(A=1, B=9, C=5))
-        with bench.ground.index.transaction():
-            bench.ground.index.change_state().forgotten = seq(C=3)
-        hello = GroupHello(GROUP, B, b"life" * 4, seq(B=10), {}, False)
-        bench.catch_up.hello(NODE_B, hello)
+        bench.holds(b"part")  # came with it
+        bench.catch_up.closed(NODE_C)
+        bench.hello(NODE_B, seq(B=9, C=5), forgotten=seq(C=3))
         await bench.settle()
-        assert (bench.asked(), bench.catch_up.stale()) == ([NODE_B], [])
-        bench.catch_up.hello(NODE_B, msgspec.structs.replace(hello, settled=True))
-        assert bench.catch_up.stale() == [NODE_B]
+        assert [request.compare for _, request in bench.requests()] == [False, False]
+        bench.catch_up.closed(NODE_B)
+        bench.hello(NODE_C, seq(B=9, C=5), forgotten=seq(C=4))
+        await bench.settle()
+        assert [request.compare for _, request in bench.requests()] == [False, False, True]
 
     asyncio.run(run())
