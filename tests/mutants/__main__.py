@@ -11,6 +11,7 @@ import time
 
 from tests.mutants.faults import MUTANTS
 from tests.mutants.hunt import Found, Hunt
+from tests.mutants.lines import LINES
 
 
 def main() -> int:
@@ -18,7 +19,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", help="parts of the names of the faults (default: all)")
     parser.add_argument("--seeds", type=int, help="random runs per fault, at most (default: its own number)")
     options = parser.parse_args()
-    chosen = [m for m in MUTANTS if not options.names or any(name in m.name for name in options.names)]
+    chosen = [m for m in (*MUTANTS, *LINES) if not options.names or any(name in m.name for name in options.names)]
     began = time.monotonic()
     survived: list[str] = []
     hunter = Hunt()

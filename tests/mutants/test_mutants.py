@@ -9,9 +9,10 @@ import pytest
 
 from tests.mutants.faults import MUTANTS, NO_COMPARE, TOMBSTONE_DROPPED, Mutant
 from tests.mutants.hunt import REPOSITORY, Hunt
+from tests.mutants.lines import LINES
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+@pytest.mark.parametrize("mutant", (*MUTANTS, *LINES), ids=lambda mutant: mutant.name)
 def test_every_planted_fault_applies_to_the_source(mutant: Mutant, tmp_path: Path) -> None:
     source = tmp_path / "everynode"
     for file in {edit.file for edit in mutant.edits}:

@@ -333,3 +333,20 @@ def test_a_directory_that_could_not_be_listed_at_the_start_is_listed_later(seed:
         assert cluster.nodes[1].user.see(b"d/file") is not None
 
     assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_an_overflow_hid_is_found(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, _ = cluster.nodes
+        one.user.mkdir(b"d")
+        await asyncio.sleep(2.0)
+        assert one.life is not None
+        one.user.write_file(b"d/new", b"its notice is lost")
+        one.user.unlink(b"d/new")
+        one.user.write_file(b"new", b"and this one's, too")
+        one.life.notices.overflow()
+        await asyncio.sleep(10.0)
+        assert content_of(two.user.see(b"new")) == content_of(one.user.see(b"new"))
+
+    assert play(seed, story) == []

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from everynode.errors import GroupHalted
 from everynode.group.announce import Announcer
-from everynode.group.capture import Capture
+from everynode.group.capture import Capture, Look
 from everynode.group.ground import Ground
 from everynode.group.life import Group
 from everynode.group.scan import Scanner
@@ -128,3 +129,16 @@ def test_what_differs_after_the_first_scan_was_done_by_somebody(index: Index, ro
     first_scan(index, root, None)
     assert index.knowledge == {A: 8}
     assert get(index, b"a").version.siblings[0].entry.digest == file(b"users").digest
+
+
+def test_in_a_root_without_its_marker_nothing_is_deleted(root: Root, tree: Path) -> None:
+    """Unmounted, emptied, another directory: what is missing there says nothing."""
+    index = new_index()
+    of = version(live(A, 1, file(b"content")))
+    put(index, record(of, placed(of), path=b"a"))
+    ground = new_ground(index, root=root)
+    ground.may_change.set()
+    (tree / ".everynode/marker").unlink()
+    with pytest.raises(GroupHalted, match="nothing was taken as deleted"):
+        asyncio.run(Capture(ground, Announcer(ground)).look({RelPath(b"a"): Look(0.0)}))
+    assert get(index, b"a").version == of

@@ -11,6 +11,7 @@ import pytest
 from everynode import limits
 from everynode.errors import ConfigError, LinkError
 from everynode.model.message import FetchPart, Gone, GroupBye, Hello, Ping, RunEnd, RunPart
+from everynode.net import mesh
 from everynode.net.channel import Lane
 from everynode.net.link import PROTOCOL
 from everynode.wire.frames import frame_of
@@ -99,6 +100,24 @@ def test_a_removed_member_is_cut_and_refused_from_then_on(run: Run, tmp_path: Pa
             await a.until(lambda: a.linked_with() == {"b"})
 
     run(main())
+
+
+def test_a_certificate_with_a_members_id_and_another_fingerprint_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The id is half of a digest; the whole of it is compared every time."""
+
+    async def main() -> None:
+        a, b, forger = await nodes_of(tmp_path, "a", "b", "forger")
+        async with running(a, b):
+            await a.until(lambda: a.linked_with() == {"b"})
+            monkeypatch.setattr(mesh, "node_id_of", lambda certificate: b.node)
+            assert a.mesh._member_of(b.identity.certificate).member.name == "b"
+            with pytest.raises(LinkError, match="not a member"):
+                a.mesh._member_of(forger.identity.certificate)
+            monkeypatch.undo()
+
+    asyncio.run(main())
 
 
 def test_a_stranger_is_refused_and_a_stranger_is_not_spoken_to(run: Run, tmp_path: Path) -> None:

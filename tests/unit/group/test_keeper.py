@@ -1,0 +1,117 @@
+"""Keeper: what pruning may take, and whom forgetting waits for."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from pathlib import Path
+from typing import cast
+
+from everynode.group.ground import Ground
+from everynode.group.life import Group
+from everynode.index.vault_catalogue import Kept
+from everynode.model.ids import Sequence
+from everynode.model.message import Heads
+from everynode.model.path import RelPath
+from everynode.model.policy import GroupPolicy, VaultPolicy
+from everynode.model.record import Vector
+from everynode.tree.root import Root
+from tests.unit.core.samples import NODE_B, NODE_C, A, B, dead, file, live, placed, record, version
+from tests.unit.group.fakes import GROUP, Clock, FakeLinks, new_setup, put
+
+DAY = 86_400.0
+
+
+def group_with(root: Root | None, policy: GroupPolicy, *linked: bytes) -> Group:
+    group = Group(dataclasses.replace(new_setup(root=root), policy=policy))
+    group.ground.links = FakeLinks(*linked)  # type: ignore[arg-type]
+    return group
+
+
+def heads(heard: Vector) -> Heads:
+    return Heads(GROUP, heard, {})
+
+
+def test_the_loser_of_a_conflict_is_kept_whatever_the_bounds_say(root: Root, tree: Path) -> None:
+    """Its only copy may be an old generation of another path."""
+    group = group_with(root, GroupPolicy(vault=VaultPolicy(generations=0, age_days=0, bytes=0)))
+    index = group.ground.index
+    winner, loser = file(b"winner"), file(b"loser")
+    of = version(live(A, 1, winner), live(B, 1, loser))
+    put(index, record(of, placed(of), path=b"p"))
+    vault = tree / ".everynode/vault"
+    for name, path, entry, content in (
+        (b"n-loser", b"elsewhere", loser, b"loser"),
+        (b"n-old", b"p", file(b"old"), b"old"),
+    ):
+        (vault / name.decode()).write_bytes(content)
+        with index.transaction():
+            index.vault.add(Kept(name, RelPath(path), entry, 1, "replaced"))
+    asyncio.run(group._keeper.prune())
+    assert [path.name for path in vault.iterdir()] == ["n-loser"]
+    assert [kept.name for kept in index.vault.all()] == [b"n-loser"]
+
+
+def deleted(group: Group) -> Ground:
+    """A deletion of ours that B has heard, and C has not."""
+    ground = group.ground
+    of = version(dead(A, 2))
+    put(ground.index, record(of, placed(of, None), path=b"p"))
+    with ground.index.transaction():
+        ground.index.claim_one(A, Sequence(2))
+    ground.heads = {NODE_B: heads({A: Sequence(2)}), NODE_C: heads({A: Sequence(1)})}
+    return ground
+
+
+def test_a_deletion_is_kept_for_a_member_that_was_linked_lately() -> None:
+    group = group_with(None, GroupPolicy(evict_days=30), NODE_B)
+    ground = deleted(group)
+    clock = cast(Clock, ground.clock)
+
+    async def story() -> None:
+        assert await group._keeper.forget() == 0
+        clock.now += 29 * DAY
+        assert await group._keeper.forget() == 0
+        assert group._keeper.silence.evicted == frozenset()
+
+    asyncio.run(story())
+    assert ground.index.get(RelPath(b"p")) is not None
+
+
+def test_who_was_not_linked_for_long_is_waited_for_no_longer() -> None:
+    group = group_with(None, GroupPolicy(evict_days=30), NODE_B)
+    ground = deleted(group)
+    clock = cast(Clock, ground.clock)
+
+    async def story() -> None:
+        assert await group._keeper.forget() == 0
+        clock.now += 31 * DAY
+        assert await group._keeper.forget() == 1
+        assert group._keeper.silence.evicted == {NODE_C}, "B is linked all the time"
+
+    asyncio.run(story())
+    assert ground.index.get(RelPath(b"p")) is None
+    assert ground.index.state.forgotten == {A: 2}
+
+
+def test_never_means_never() -> None:
+    group = group_with(None, GroupPolicy(evict_days=0), NODE_B)
+    ground = deleted(group)
+
+    async def story() -> None:
+        await group._keeper.forget()
+        cast(Clock, ground.clock).now += 10_000 * DAY
+        assert await group._keeper.forget() == 0
+
+    asyncio.run(story())
+
+
+def test_how_long_a_member_is_away_is_counted_over_restarts() -> None:
+    group = group_with(None, GroupPolicy(evict_days=30), NODE_B)
+    ground = deleted(group)
+    asyncio.run(group._keeper.forget())
+    again = Group(dataclasses.replace(ground.setup, policy=GroupPolicy(evict_days=30)))
+    again.ground.links = FakeLinks(NODE_B)
+    again.ground.heads = ground.heads
+    cast(Clock, ground.clock).now += 31 * DAY
+    assert asyncio.run(again._keeper.forget()) == 1
