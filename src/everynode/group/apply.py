@@ -24,7 +24,7 @@ from everynode.group.heads import HeadsKeeper
 from everynode.group.placing import Done, place_batch
 from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
 from everynode.model.entry import Entry, Kind
-from everynode.model.ids import Digest, Dot
+from everynode.model.ids import Digest, Dot, NodeId, node_of
 from everynode.model.path import RelPath, ancestors_of
 from everynode.model.problem import Trouble
 from everynode.model.record import Record, Vector
@@ -209,22 +209,28 @@ class Applier:
         return not (pending or held or taken or failed or committed.adopted)
 
     async def _give_up_lost(self, waiting: list[Target]) -> None:
-        """Own contents that a power cut took, and that all members, asked one by one, do not have."""
+        """Contents that a power cut took, or a removed member had alone: all members, asked one by one, deny them."""
         ground = self._ground
         others = ground.setup.members() - {ground.setup.node}
         for target in waiting:
             record = target.record
-            for own in record.version.siblings:
-                if own.origin != ground.index.origin or not own.live:
+            for lost in record.version.siblings:
+                if not lost.live or not self._is_ours_to_give_up(node_of(lost.origin)):
                     continue
-                if not others <= self._fetcher.denied_by(Digest(own.entry.digest)):
+                if not others <= self._fetcher.denied_by(Digest(lost.entry.digest)):
                     continue
-                changed = await ground.clock.offload_index(give_up, ground.index, record.path, own.dot)
+                changed = await ground.clock.offload_index(give_up, ground.index, record.path, lost.dot)
                 if changed is not None:
                     self._announcer.announce([changed])
                     self._not_stuck(record.path)
                     ground.problems.placed(record.path)
                     ground.work.set()
+
+    def _is_ours_to_give_up(self, author: NodeId) -> bool:
+        """A node says it of its own changes in all epochs, the first of the members of those who are none any more."""
+        setup = self._ground.setup
+        members = setup.members()
+        return author == setup.node or (author not in members and setup.node == min(members))
 
     def _in_vain(self, target: Target) -> bool:
         """Its content was asked for and nobody has it: an exception to what is placed."""

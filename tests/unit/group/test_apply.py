@@ -36,7 +36,7 @@ from everynode.model.problem import Trouble
 from everynode.model.record import Version
 from everynode.tree.digest import digest_bytes, hash_blocks
 from everynode.tree.root import Root
-from tests.unit.core.samples import NODE_B, A, B, C, file, live, version
+from tests.unit.core.samples import NODE_A, NODE_B, A, B, C, file, live, version
 from tests.unit.group.fakes import GROUP, Clock, FakeLinks, get, new_ground, put, wire
 
 PATH = RelPath(b"a")
@@ -323,6 +323,36 @@ def test_a_path_that_capture_let_go_of_while_it_was_left_out_is_tried_again(
         assert bench.ground.work.is_set()
         await bench.turn()
         assert bench.shown() == b"one"
+
+    bench.run(story)
+
+
+# What nobody has.
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_only_a_removed_member_had_is_given_up_by_the_first_of_the_others(bench: Bench, first: bool) -> None:
+    """Else the path would wait for ever, on every node."""
+    members = frozenset({NODE_A, C_NODE} if first else {NodeId(b"0" * 16), NODE_A, C_NODE})
+    bench.ground.setup = dataclasses.replace(bench.ground.setup, members=lambda: members)
+    bench.ground.links = FakeLinks(*(members - {NODE_A}))
+
+    async def story() -> None:
+        (bench.tree / "a").write_bytes(b"what everybody has")
+        await bench.capture.look({PATH: Look(0.0)})
+        old = get(bench.ground.index, PATH).version
+        large = mine(b"x" * 100_000)
+        bench.heard(version(live(B, 1, large), A=old.siblings[0].sequence))
+        await bench.turn()
+        await bench.turn()
+        now = get(bench.ground.index, PATH).version
+        assert bench.shown() == b"what everybody has"
+        if first:
+            (sibling,) = now.siblings
+            assert sibling.origin == bench.ground.index.origin and now.context == {B: 1}
+            assert sibling.entry.digest == old.siblings[0].entry.digest
+        else:
+            assert [sibling.origin for sibling in now.siblings] == [B]
 
     bench.run(story)
 
