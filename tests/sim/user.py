@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable
@@ -144,6 +145,17 @@ class User:
         with _Change(self, path) as directory:
             self.kernel.symlink_at(target, directory, path.rpartition(b"/")[2])
 
+    def link(self, path: bytes, another: bytes) -> None:
+        """A second name for a file: what is written to one is in both."""
+        inode = find(self.disk, self.root.rstrip(b"/") + b"/" + path)
+        above, _, name = (self.root.rstrip(b"/") + b"/" + another).rpartition(b"/")
+        directory = find(self.disk, above)
+        if inode is None or directory is None:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        before = self.see(another)
+        self.disk.link(inode, directory, name, self.kernel.pid)
+        self.report(another, before, self.see(another))
+
     def chmod(self, path: bytes, mode: int) -> None:
         self._change_attributes(path, lambda fd: self.kernel.chmod_fd(fd, mode))
 
@@ -154,21 +166,20 @@ class User:
         self._change_attributes(path, lambda fd: self.kernel.set_mtime_fd(fd, mtime_ns))
 
     def rmtree(self, path: bytes) -> None:
-        for below, what in reversed(self.tree().items()):
-            if below.startswith(path + b"/"):
-                (self.rmdir if what.kind == "directory" else self.unlink)(below)
+        for below, what in reversed(self.below(path).items()):
+            (self.rmdir if what.kind == "directory" else self.unlink)(below)
         self.rmdir(path)
 
     def rename(self, old: bytes, new: bytes, flag: RenameFlag = RenameFlag.NONE) -> None:
         """Also of directories with all that is below them."""
-        before = self.tree()
+        before = self._at(old) | self._at(new)
         source, target = self._parent(old), self._parent(new)
         try:
             self.kernel.rename_at(source, old.rpartition(b"/")[2], target, new.rpartition(b"/")[2], flag)
         finally:
             self.kernel.close(source)
             self.kernel.close(target)
-        after = self.tree()
+        after = self._at(old) | self._at(new)
         for path in sorted({*before, *after}):
             if before.get(path) != after.get(path):
                 self.report(path, before.get(path), after.get(path))
@@ -179,6 +190,20 @@ class User:
     def report(self, path: bytes, before: Seen | None, after: Seen | None, *, finished: bool = True) -> None:
         self._report(path, before, after, finished)
 
+    def names(self, inode: Inode) -> list[bytes]:
+        """All paths under which a file stands in the tree."""
+        return [path for path in self.tree() if find(self.disk, self.root.rstrip(b"/") + b"/" + path) is inode]
+
+    def below(self, directory: bytes) -> Tree:
+        """What is in a directory, by its path in the tree."""
+        inside = read_tree(self.disk, self.root.rstrip(b"/") + b"/" + directory)
+        return {directory + b"/" + path: what for path, what in inside.items()}
+
+    def _at(self, path: bytes) -> Tree:
+        """What stands at a path, with what is below."""
+        here = self.see(path)
+        return {} if here is None else {path: here} | self.below(path)
+
     def _parent(self, path: bytes) -> int:
         directory = path.rpartition(b"/")[0] or b"."
         return self.kernel.open_beneath(self._fd, directory, os.O_RDONLY | os.O_DIRECTORY)
@@ -186,11 +211,13 @@ class User:
     def _change_attributes(self, path: bytes, change: Callable[[int], None]) -> None:
         before = self.see(path)
         fd = self.kernel.open_beneath(self._fd, path, os.O_RDONLY)
+        inode = self.kernel.name_of(fd).inode
         try:
             change(fd)
         finally:
             self.kernel.close(fd)
-        self.report(path, before, self.see(path))
+        for name in self.names(inode) if inode.is_file and inode.nlink > 1 else [path]:
+            self.report(name, before, self.see(name))
 
 
 class Writing:
@@ -239,6 +266,9 @@ class Writing:
         inside = name.path().removeprefix(self.user.root.strip(b"/")).lstrip(b"/")
         vaulted = inside.startswith(RESERVED_NAME + b"/")
         self.user.report(self.path if vaulted else inside, self._before, after, finished=finished)
+        for other in self.user.names(name.inode) if name.inode.nlink > 1 else []:
+            if other != inside:
+                self.user.report(other, self._before, after, finished=finished)
 
 
 class _Change:

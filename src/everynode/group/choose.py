@@ -90,12 +90,21 @@ def _target(index: Index, policy: ConflictPolicy, record: Record) -> Target:
     """Only a deletion or a clash makes it worth asking whether something lives below.
 
     A file that superseded nothing cannot clash alone: what lives below came with a directory, which is a sibling then.
+    Of a path that was no directory here it is enough to ask when something below it is to be placed.
     """
     siblings = record.version.siblings
     first = siblings[0]
-    fresh = first.live and (first.entry.kind == DIRECTORY or not record.version.context)
+    fresh = first.live and (
+        first.entry.kind == DIRECTORY or (not record.version.context and not _may_have_been_directory(record))
+    )
     derived = (len(siblings) > 1 or not fresh) and index.lives_below(record.path)
     return plan(record, policy, derived)
+
+
+def _may_have_been_directory(record: Record) -> bool:
+    """An empty context says no more than that the origin superseded nothing but changes of its own."""
+    placed = record.placed
+    return placed is not None and (placed.entry is None or placed.entry.kind == DIRECTORY)
 
 
 def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], choice: Choice) -> None:
@@ -109,6 +118,8 @@ def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], 
         while (path := parent_of(path)) not in known:
             known.add(path)
             if path in taken:
+                if target.entry is not None and taken[path].step is CONTENT:
+                    taken[path] = plan(taken[path].record, policy, derived=True)
                 _note_time(taken[path], choice)
                 continue
             record = index.get(path)

@@ -8,7 +8,7 @@
 | file, symlink | nothing | rename NOREPLACE into the vault folder |
 | directory | other attributes | in place |
 | directory | file, symlink, nothing | rmdir, then as for nothing |
-| file | the same content, other attributes | in place |
+| file | the same content, other attributes | in place; a file with other names gives way to a copy |
 
 A file's ctime is compared before; inode, size, mtime, owner and mode after, because a rename moves the ctime. What was
 swapped out against expectation is in the vault and reported, never swapped back: a third writer may be there by then.
@@ -38,7 +38,8 @@ from everynode.tree.reach import Reach
 from everynode.tree.refused import Refused, Vanished, changed, not_put
 from everynode.tree.root import Root
 from everynode.tree.stage import STAGED_KIND, finish_file, stage_directory, stage_symlink
-from everynode.tree.vault import detach
+from everynode.tree.sync import make_durable
+from everynode.tree.vault import detach, staged_copy
 
 REMOVED_KIND = b"d"
 """First letter of the vault names of what was removed."""
@@ -132,6 +133,12 @@ class _Placing:
             raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "its content was not staged; fetch it")
         if entry.kind is SYMLINK:
             return self._replace_link(msgspec.structs.replace(item, keep=False), directory, name, entry)
+        try:
+            shared = self._kernel.stat_at(directory, name).st_nlink > 1
+        except FileNotFoundError as error:
+            raise Vanished from error
+        if shared:
+            return self._copy_apart(msgspec.structs.replace(item, keep=False), directory, name, entry, old)
         return change_file(self._kernel, directory, item.path, entry, item.expected, old)
 
     def _no_directory(self, item: PlaceItem, error: OSError) -> PlaceOutcome:
@@ -325,6 +332,25 @@ class _Placing:
             self._kernel.unlink_at(self._vault, staged.name)
             raise
 
+    def _copy_apart(self, item: PlaceItem, directory: int, name: bytes, entry: Entry, old: Entry) -> Put:
+        """A file with other names gives way to a copy: what it is to get is for this name alone."""
+        assert item.expected is not None
+        held = hold(self._kernel, directory, name, item.expected, old)
+        try:
+            if held.fd < 0:
+                raise Refused(Refusal.ERROR, Trouble.ATTRIBUTE, "it has other names and cannot be copied: not readable")
+            staged = staged_copy(self._root, held.fd, entry)
+            if staged is None:
+                raise changed("it was changed here while it was copied")
+            try:
+                make_durable(self._root, [(self._vault, staged.name)])
+                return self._exchange(item, directory, name, staged, held)
+            except (Refused, OSError):
+                self._kernel.unlink_at(self._vault, staged.name)
+                raise
+        finally:
+            held.close()
+
     def _make_directory(self, item: PlaceItem, directory: int, name: bytes, entry: Entry) -> Put:
         staged = stage_directory(self._root, entry, self._vault, self._root.new_name(STAGED_KIND))
         try:
@@ -370,6 +396,8 @@ class _Placing:
             raise Refused(refused.refusal, trouble, f"its old place: {refused.detail}") from refused
         try:
             same = has_attributes(held.stat, entry) and time_of(held.stat) == entry.mtime_ns
+            if not same and held.stat.st_nlink > 1:
+                raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place has other names: fetch it")
             if same and item.expected is None:
                 return self._move_directly(item, directory, name, from_directory, source, held)
             staged = self._move_aside(entry, from_directory, source, held)

@@ -93,15 +93,15 @@ def restore_from(root: Root, name: bytes, path: RelPath, entry: Entry) -> Staged
     except OSError as error:
         return not_put(path, error)
     try:
-        return _copy(root, source, entry) or gone
+        return staged_copy(root, source, entry) or gone
     except OSError as error:
         return not_put(path, error)
     finally:
         root.kernel.close(source)
 
 
-def _copy(root: Root, source: int, entry: Entry) -> Staged | None:
-    """None: it is not the content of `entry`; nothing was left behind."""
+def staged_copy(root: Root, source: int, entry: Entry) -> Staged | None:
+    """Of an open file, as `entry`. None: it is not that content; nothing was left behind. Raises OSError."""
     kernel = root.kernel
     fresh = root.new_name(STAGED_KIND)
     target = kernel.open_beneath(root.vault_fd, fresh, CREATE, 0o600)
@@ -144,7 +144,7 @@ def detach(root: Root, name: bytes) -> bytes:
                 return name
             mode = stat.st_mode & 0o7777
             entry = Entry(Kind.FILE, mode, stat.st_uid, stat.st_gid, stamp_of(stat).mtime_ns, stat.st_size, hashed[0])
-            staged = _copy(root, source, entry)
+            staged = staged_copy(root, source, entry)
         finally:
             kernel.close(source)
         if staged is None:

@@ -10,6 +10,7 @@ from everynode.group import choose as module
 from everynode.group.choose import Choice, Later, choose, dots_of
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
+from everynode.model.entry import Kind
 from everynode.model.path import RelPath
 from tests.unit.core.samples import B, C, dead, directory, file, live, placed, record, version
 from tests.unit.group.fakes import get, new_index, put
@@ -161,3 +162,24 @@ def test_what_is_known_when_the_choice_is_made_is_kept_with_it(index: Index) -> 
     with index.transaction():
         index.claim({B: 5})  # type: ignore[dict-item]
     assert choice.knowledge == {B: 4}
+
+
+def test_a_file_that_an_origin_put_in_the_place_of_its_own_directory_gives_way_to_what_lives_in_it(
+    index: Index,
+) -> None:
+    """Its context is empty all the same: the origin superseded nothing but its own change."""
+    was = version(live(B, 1, directory()))
+    put(index, record(was, placed(was, entry=directory()), path=b"d"))
+    here = version(live(C, 1, directory()))
+    put(index, record(here, placed(here, entry=directory()), path=b"d/x"))
+    old = get(index, b"d")
+    put(index, record(version(live(B, 2, file(b"new"))), old.placed, path=b"d"))
+    (target,) = chosen(index).targets
+    assert target.step is Step.NOTHING and target.entry is not None and target.entry.kind == Kind.DIRECTORY
+    assert [loser.dot for loser in target.losers] == [(B, 2)]
+
+
+def test_a_file_and_what_lives_below_it_in_one_batch_are_a_directory(index: Index) -> None:
+    put(index, record(version(live(B, 2, file(b"new"))), path=b"d"))
+    put(index, record(version(live(C, 1, file(b"below"))), path=b"d/x"))
+    assert steps(chosen(index)) == {b"d": Step.DIRECTORY, b"d/x": Step.CONTENT}

@@ -305,6 +305,42 @@ def test_attributes_alone_change_in_place(root: Root, tree: Path) -> None:
     assert observe(root, [(RelPath(b"f"), only_mode.stamp)], contents=False, now_ns=0) == [Unchanged()]
 
 
+def test_attributes_of_one_name_of_a_file_leave_its_other_names_alone(root: Root, tree: Path) -> None:
+    (tree / "f").write_bytes(b"same")
+    (tree / "f").chmod(0o644)
+    os.link(tree / "f", tree / "other")
+    placed = done(replace(root, b"f", file_entry(b"same", mode=0o600)))
+    assert stat.S_IMODE((tree / "f").stat().st_mode) == 0o600
+    assert stat.S_IMODE((tree / "other").stat().st_mode) == 0o644
+    assert (tree / "f").read_bytes() == (tree / "other").read_bytes() == b"same"
+    assert placed.entry == file_entry(b"same", mode=0o600) and not placed.swapped_other
+    assert observe(root, [(RelPath(b"f"), placed.stamp)], contents=False, now_ns=0) == [Unchanged()]
+    assert os.listdir(root.vault_fd) == []
+
+
+def test_what_is_written_to_a_file_with_other_names_while_it_is_copied_is_kept(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    (tree / "f").write_bytes(b"same")
+    os.link(tree / "f", tree / "other")
+    kernel.before["copy_range"] = lambda *_: (tree / "other").write_bytes(b"diff")
+    assert refused(replace(root, b"f", file_entry(b"same", mode=0o600))).refusal is Refusal.CHANGED
+    assert (tree / "f").read_bytes() == b"diff"
+    assert os.listdir(root.vault_fd) == []
+
+
+def test_a_moved_file_with_other_names_gets_no_new_attributes(root: Root, tree: Path) -> None:
+    (tree / "old").write_bytes(b"content")
+    (tree / "old").chmod(0o644)
+    os.link(tree / "old", tree / "other")
+    there = seen(root, b"old")
+    moved = MovedFrom(RelPath(b"old"), there.stamp, there.entry)
+    outcome = place(root, [PlaceItem(RelPath(b"new"), file_entry(b"content", mode=0o600), moved_from=moved)])[0]
+    assert refused(outcome).trouble is Trouble.NO_CONTENT
+    assert stat.S_IMODE((tree / "other").stat().st_mode) == 0o644
+    assert not (tree / "new").exists()
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="gives files to other users")
 def test_setuid_survives_a_change_of_owner_in_place(root: Root, tree: Path) -> None:
     done(put(root, b"f", file_entry(b"x", mode=0o6755), b"x"))
