@@ -145,7 +145,7 @@ def _check_roots(membership: Membership, wanted: ClusterView, checker: Checker) 
 
 def _differences(old: GroupTable, new: GroupTable) -> list[str]:
     told = []
-    for field in ("root", "exclude", "conflict", "evict_days", "settle_ms", "vault"):
+    for field in ("root", "exclude", "conflict", "evict_days", "settle_ms", "follow_seconds", "vault"):
         before, after = getattr(old, field), getattr(new, field)
         if field == "vault":
             told += [

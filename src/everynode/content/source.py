@@ -10,7 +10,7 @@ from everynode.limits import BLOCK_BYTES
 from everynode.model.entry import Stamp
 from everynode.model.path import RelPath
 from everynode.tree.digest import digest_fd, read_fully
-from everynode.tree.leaf import OPEN_FILE, same_object
+from everynode.tree.leaf import OPEN_FILE, same_object, stamp_of
 from everynode.tree.root import Root
 
 
@@ -35,6 +35,41 @@ def block_list(root: Root, path: RelPath, stamp: Stamp, digest: bytes, size: int
 def vaulted_block_list(root: Root, name: bytes, stamp: Stamp, digest: bytes, size: int) -> bytes | None:
     fd = _open_at(root.kernel, root.vault_fd, name)
     return None if fd < 0 else _hash(root.kernel, fd, stamp, digest, size)
+
+
+def read_beginning(root: Root, path: RelPath, inode: int, offset: int, length: int) -> bytes | None:
+    """`length` bytes of the file at `path`, if it still is that inode: to be compared with a block list by the caller.
+
+    For a file that was added to since it had the content that is asked for.
+    """
+    fd = _open(root, path)
+    if fd < 0:
+        return None
+    try:
+        if stamp_of(root.kernel.stat_fd(fd)).inode != inode:
+            return None
+        content = read_fully(root.kernel, fd, offset, length)
+        return content if len(content) == length else None
+    except OSError:
+        return None
+    finally:
+        root.kernel.close(fd)
+
+
+def beginning_block_list(root: Root, path: RelPath, inode: int, digest: bytes, size: int) -> bytes | None:
+    """The block list of the first `size` bytes of the file at `path`; None: they are not that content (any more)."""
+    fd = _open(root, path)
+    if fd < 0:
+        return None
+    try:
+        stat = root.kernel.stat_fd(fd)
+        if not S_ISREG(stat.st_mode) or stamp_of(stat).inode != inode:
+            return None
+        return _list_of(root.kernel, fd, digest, size)
+    except OSError:
+        return None
+    finally:
+        root.kernel.close(fd)
 
 
 def open_local(root: Root, path: RelPath) -> int:
@@ -92,11 +127,15 @@ def _hash(kernel: Kernel, fd: int, stamp: Stamp, digest: bytes, size: int) -> by
     try:
         if stamp.size != size or not _is(stamp, kernel.stat_fd(fd)):
             return None
-        hashed = digest_fd(kernel, fd, size)
-        if hashed is None or hashed[0] != digest:
-            return None
-        return digest if size <= BLOCK_BYTES else hashed[1]
+        return _list_of(kernel, fd, digest, size)
     except OSError:
         return None
     finally:
         kernel.close(fd)
+
+
+def _list_of(kernel: Kernel, fd: int, digest: bytes, size: int) -> bytes | None:
+    hashed = digest_fd(kernel, fd, size)
+    if hashed is None or hashed[0] != digest:
+        return None
+    return digest if size <= BLOCK_BYTES else hashed[1]

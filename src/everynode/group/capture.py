@@ -71,6 +71,11 @@ class Capture:
         """Directories whose whole content must be looked at."""
         self.vault_notices: asyncio.Queue[bytes] = asyncio.Queue()
         """Names in the vault that somebody wrote to."""
+        self.busy: dict[RelPath, Busy] = {}
+        """What the last looks found in a writer's hands; taken out by who follows such files."""
+        self.busy_news = asyncio.Event()
+        self.followed: set[RelPath] = set()
+        """Of those that are still in a writer's hands, the ones of which something was announced all the same."""
 
     # What wants looking at.
 
@@ -99,7 +104,14 @@ class Capture:
         self._wake.set()
 
     def pending(self) -> int:
-        return len(self._looks) + self._in_hand + (self._names_due is not None)
+        """How many looks are to come. That a followed file will be looked at when it is closed does not count."""
+        followed = sum(path in self._looks for path in self.followed)
+        return len(self._looks) - followed + self._in_hand + (self._names_due is not None)
+
+    def is_busy(self, path: RelPath) -> bool:
+        """Whether the last look found it in a writer's hands, or changing, or could not be made."""
+        look = self._looks.get(path)
+        return look is not None and look.attempts > 0
 
     # Looking.
 
@@ -217,6 +229,37 @@ class Capture:
             setup.root.check()
         return seen
 
+    def read_record(self, path: RelPath) -> Read:
+        """For `take`. Runs on the index thread."""
+        return self._read({path: SCANNED})
+
+    async def take(self, path: RelPath, known: Read, seen: Present) -> bool:
+        """Judge what was read of a file that is open for writing, its record having been read before that.
+
+        False: somebody has the path in hand, or had it since.
+        """
+        ground = self._ground
+        if path in ground.claims:
+            return False
+        ground.claims.add(path)
+        self._in_hand += 1
+        try:
+            ((record, _),), placings, changes = known
+            looked = [Looked(path, record, seen, None, placings, changes, held_open=True)]
+            judgement = await ground.clock.offload_index(judge, ground.index, looked, ground.suspect_above)
+        finally:
+            ground.claims.discard(path)
+            self._in_hand -= 1
+            if ground.missed:
+                ground.missed = False
+                ground.work.set()
+        self._announcer.announce(judgement.announcements)
+        if judgement.again:
+            return False
+        pending = self._looks.get(path, SCANNED)
+        self._follow({path: Look(0.0, pid=pending.pid, noticed=True)}, looked, judgement)
+        return True
+
     # What follows from a look.
 
     def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
@@ -240,8 +283,8 @@ class Capture:
                     if look.deep and entry.kind == Kind.DIRECTORY:
                         self.scan_wanted.put_nowait(seen.path)
                     ground.problems.looked(seen.path)
-                case Busy():
-                    self._busy(seen.path, look)
+                case Busy() as busy:
+                    self._busy(seen.path, look, busy)
                 case Unlookable(trouble, detail):
                     self._unlookable(seen.path, look, trouble, detail)
                 case _:
@@ -279,15 +322,15 @@ class Capture:
             self._names_due = max(now, self._names_scanned + NAMES_SCAN_INTERVAL)
             self._wake.set()
 
-    def _busy(self, path: RelPath, look: Look) -> None:
-        """A writer has it open: its close gives a notice; until then it is looked at now and then."""
+    def _busy(self, path: RelPath, look: Look, busy: Busy) -> None:
+        """A writer has it open: its close gives a notice; until then it is looked at now and then, and followed."""
         attempts = look.attempts + 1
         delay = BUSY_LOOK_INTERVAL_MS / 1000
         if attempts >= BUSY_LOOKS_MAX:
-            detail = "has been open for writing, or changing, at every look; it is sent when its writer closes it"
-            self._ground.problems.looking(path, Trouble.NEVER_QUIET, detail)
             delay = min(RETRY_MAX, delay * 2 ** min(12, attempts - BUSY_LOOKS_MAX))
         self._again(path, look, attempts, delay)
+        self.busy[path] = busy
+        self.busy_news.set()
 
     def _unlookable(self, path: RelPath, look: Look, trouble: Trouble, detail: str) -> None:
         self._ground.problems.looking(path, trouble, detail, blocks=trouble is not Trouble.UNSUPPORTED)

@@ -51,6 +51,8 @@ class Looked(msgspec.Struct, frozen=True, gc=False):
     """How often anything had."""
     noticed: bool = False
     """Somebody was seen to write, rename or delete it: no damage of a power cut."""
+    held_open: bool = False
+    """It is open for writing, and this is what stood in it a moment ago: no state of the disk now."""
 
 
 def judge(index: Index, looked: Several[Looked], suspect_above: int | None) -> Judgement:
@@ -101,6 +103,8 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             return
         record = index.get(look.path)
     meaning = detect(record, entry, stamp, index.origin, index.next_sequence(), donor)
+    if look.held_open and type(meaning) is not Change:
+        return  # that the disk is as placed, or as heard, is for a look to say at which nobody has it open
     if type(seen) is Present and not isinstance(meaning, Nothing):
         meaning = _with_not_carried(meaning, seen)
     match meaning:

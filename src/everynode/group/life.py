@@ -13,6 +13,7 @@ from everynode.group.apply import Applier
 from everynode.group.capture import Capture
 from everynode.group.catchup import CatchUp
 from everynode.group.fetch import Fetcher
+from everynode.group.follow import Follower
 from everynode.group.ground import Ground, GroupSetup, NoLinks
 from everynode.group.heads import HeadsKeeper
 from everynode.group.history import History
@@ -49,6 +50,7 @@ class Group:
         lists = BlockLists()
         self._announcer = Announcer(ground)
         self.capture = Capture(ground, self._announcer)
+        self._follower = Follower(ground, self.capture)
         self._notifier = Notifier(ground, self.capture)
         self._scanner = Scanner(ground, self.capture, self._announcer)
         self._catch_up = CatchUp(ground)
@@ -84,6 +86,7 @@ class Group:
                 for task in (
                     self._notifier.run(),
                     self.capture.run(),
+                    self._follower.run(),
                     self._scanner.run(),
                     self._scanner.run_again(),
                     self._receiver.run(),

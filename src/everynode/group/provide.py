@@ -9,14 +9,22 @@ from collections.abc import Callable
 import msgspec
 
 from everynode.content.blocks import BlockLists
-from everynode.content.source import block_list, read_range, read_vaulted, vaulted_block_list
+from everynode.content.source import (
+    beginning_block_list,
+    block_list,
+    read_beginning,
+    read_range,
+    read_vaulted,
+    vaulted_block_list,
+)
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import BLOCK_BYTES, FETCH_PENDING_MAX
 from everynode.model.entry import Stamp
-from everynode.model.ids import Digest, NodeId
+from everynode.model.ids import DIGEST_BYTES, Digest, NodeId
 from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
 from everynode.model.path import RelPath
+from everynode.tree.digest import hash_blocks
 from everynode.tree.leaf import stamp_of
 
 LOCATIONS_MAX = 64
@@ -78,6 +86,9 @@ class Provider:
                 answer = None if data is None else FetchPart(request.group, request.request, data)
             if answer is not None:
                 break
+            answer = await self._beginning(request, location)
+            if answer is not None:
+                break
             self._locations.pop((request.path, request.digest), None)
             if location.path is not None:
                 self._doubt(location.path)
@@ -127,6 +138,30 @@ class Provider:
             if location.size > BLOCK_BYTES:
                 self._lists.add(request.digest, blocks)
         return Blocks(request.group, request.request, blocks)
+
+    async def _beginning(self, request: BlocksRequest | FetchRequest, location: Location) -> Blocks | FetchPart | None:
+        """Of a file that was added to since: what it was then, if it begins with that still; each block is compared."""
+        clock, root = self._ground.clock, self._ground.setup.root
+        path, inode, digest, size = location.path, location.stamp.inode, request.digest, location.size
+        if path is None:
+            return None
+        blocks = self._lists.get(digest)
+        if blocks is None:
+            blocks = await clock.offload(beginning_block_list, root, path, inode, digest, size)
+            if blocks is None:
+                return None
+            if size > BLOCK_BYTES:
+                self._lists.add(digest, blocks)
+        if isinstance(request, BlocksRequest):
+            return Blocks(request.group, request.request, blocks)
+        offset, length = request.offset, request.length
+        if offset % BLOCK_BYTES or (length % BLOCK_BYTES and offset + length != size) or offset + length > size:
+            return None
+        data = await clock.offload(read_beginning, root, path, inode, offset, length)
+        first = offset // BLOCK_BYTES * DIGEST_BYTES
+        if data is None or not blocks.startswith(hash_blocks(data), first):
+            return None
+        return FetchPart(request.group, request.request, data)
 
     def _hash(self, location: Location, digest: Digest) -> bytes | None:
         """Runs on a thread."""

@@ -29,6 +29,8 @@ class GroupPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     conflict: ConflictPolicy = "newest"
     settle_ms: Annotated[int, Meta(ge=0, le=limits.SETTLE_MS_MAX)] = limits.SETTLE_MS
     vault: VaultPolicy = VaultPolicy()
+    follow_seconds: Annotated[int, Meta(ge=0, le=limits.FOLLOW_SECONDS_MAX)] = limits.FOLLOW_SECONDS
+    """How long a file is held open before what stands in it is sent; 0: it is sent when it is closed."""
     evict_days: Annotated[float, Meta(ge=0, le=1_000_000)] = limits.EVICT_DAYS
     """Deletions are forgotten without members that were not linked for so long. 0: never."""
 

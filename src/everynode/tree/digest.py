@@ -42,16 +42,17 @@ def verify_list(digest: bytes, size: int, blocks: bytes) -> bool:
     return digest_of_list(blocks) == digest if size > BLOCK_BYTES else blocks == digest
 
 
-def digest_fd(kernel: Kernel, fd: int, size: int) -> tuple[Digest, bytes | None] | None:
+def digest_fd(kernel: Kernel, fd: int, size: int, known: bytes = b"") -> tuple[Digest, bytes | None] | None:
     """Digest and block list (None up to one block) of the first `size` bytes of an open file.
 
-    None if the file ends before. Whether it changed meanwhile is for the caller to tell, by fstat.
+    `known` has the digests of its first blocks, all of them whole, if they need not be read again. None if the file
+    ends before. Whether it changed meanwhile is for the caller to tell, by fstat.
     """
     if size <= BLOCK_BYTES:
         content = read_fully(kernel, fd, 0, size)
         return (digest_bytes(content), None) if len(content) == size else None
-    lists = []
-    for offset in range(0, size, READ_BYTES):
+    lists = [known]
+    for offset in range(len(known) // DIGEST_BYTES * BLOCK_BYTES, size, READ_BYTES):
         length = min(READ_BYTES, size - offset)
         content = read_fully(kernel, fd, offset, length)
         if len(content) != length:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -15,6 +16,7 @@ from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
 from everynode.group.capture import Capture
 from everynode.group.fetch import Fetcher
+from everynode.group.follow import Follower
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.keeper import Keeper
@@ -24,6 +26,7 @@ from everynode.group.waiting import Waiter
 from everynode.model.ids import Dot, NodeId, Sequence
 from everynode.model.message import Heads
 from everynode.model.path import RelPath
+from everynode.model.policy import GroupPolicy
 from everynode.report.status import WaitResult
 from everynode.tree.root import Root
 from tests.unit.core.samples import NODE_B, NODE_C, A, dot
@@ -52,6 +55,7 @@ class Bench:
         monkeypatch.setattr(clock, "sleep", sleep)
         announcer = Announcer(self.ground)
         self.capture = Capture(self.ground, announcer)
+        self.follower = Follower(self.ground, self.capture)
         fetcher = Fetcher(self.ground, Requests(self.ground), BlockLists())
         self.heads = HeadsKeeper(self.ground)
         self.applier = Applier(self.ground, self.capture, announcer, fetcher, self.heads)
@@ -73,7 +77,8 @@ class Bench:
 
     def run(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
-            tasks = [asyncio.create_task(self.capture.run()), asyncio.create_task(self.applier.run())]
+            parts = (self.capture.run(), self.applier.run(), self.follower.run())
+            tasks = [asyncio.create_task(part) for part in parts]
             await story()
             assert not any(task.done() for task in tasks)
             for task in tasks:
@@ -175,6 +180,8 @@ def test_the_first_scan_is_waited_for(bench: Bench) -> None:
 
 
 def test_a_path_that_is_being_written_is_not_done_until_its_writer_is(bench: Bench) -> None:
+    bench.ground.setup = dataclasses.replace(bench.ground.setup, policy=GroupPolicy(follow_seconds=0))
+
     async def story() -> None:
         bench.write("other")
         with open(bench.tree / "a", "wb") as writer:
@@ -186,6 +193,8 @@ def test_a_path_that_is_being_written_is_not_done_until_its_writer_is(bench: Ben
             assert bench.ground.index.get(RelPath(b"a")) is None
             # A log that is always open must not keep everything else for ever.
             assert (await bench.wait("other", 1)).done
+            while not len(bench.ground.problems):
+                await asyncio.sleep(0)
             refused = await bench.wait(None, 1)
             assert not refused.done and "problems" in refused.reason
         assert (await bench.wait("a", 1)).done
