@@ -217,3 +217,15 @@ GC_THRESHOLD = 50_000  # new objects between collections: a batch makes thousand
 # cache has (0.8 s a million); of a larger one, or on a slow disk, the rest beside the work.
 INDEX_CHECK_SECONDS = 2.0
 INDEX_CHECK_ROWS = 8192  # ... so many records at once, some 5 ms
+
+# Scrub. Once a month: rarer, and a second disk may have lost the same file by then; oftener wears what it watches over.
+SCRUB_DAYS = 30.0
+SCRUB_DAYS_MAX = 3650.0
+# What was captured in the tick in which it was written is read again this soon: until then damage looks like a write.
+FRESHEN_INTERVAL = 60.0
+SCRUB_INTERVAL = 300.0  # what is due is read this often, in one go: disks that sleep wake less often
+# A tenth of what a slow disk reads: nobody notices it. A round of more than 40 TB takes longer than a month then.
+SCRUB_BYTES_PER_SECOND = 16 * MiB
+SCRUB_STEP_BYTES = 4 * MiB  # read in one hop to a thread
+SCRUB_PASSES_MAX = 64  # passes that were asked for and are remembered
+DAMAGED_SHOWN_MAX = 1000  # damaged files that are problems at once after a restart: beyond it the disk is one problem

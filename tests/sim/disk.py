@@ -308,6 +308,12 @@ class Disk:
         self._modified(inode)
         self.tell(Did.MODIFIED, name, process)
 
+    def rot(self, inode: Inode, offset: int = 0) -> None:
+        """The disk loses a bit of what was written, and nobody is told: no time moves, no event comes."""
+        inode.data[offset] ^= 1
+        if inode.durable_data is not None and len(inode.durable_data) > offset:
+            inode.durable_data = bytes(inode.data[: len(inode.durable_data)])
+
     def set_attributes(
         self,
         name: Dentry,

@@ -264,6 +264,9 @@ class FakeKernel:
     def had_writer(self, fd: int) -> bool:
         return self.has_writer(fd)
 
+    def drop_cache(self, fd: int) -> None:
+        self._file(fd)
+
     def has_xattrs(self, fd: int) -> bool:
         self._file(fd)
         return False

@@ -4,6 +4,7 @@
 |-----------------|-----------------|----------------------------------------------------------------|
 | nothing         | nothing         | Nothing                                                        |
 | as placed       | something       | Restamp (the same, only the stamp is new)                      |
+| as it was       | damage          | Restamp (it was repaired)                                      |
 | a heard sibling | any             | Known: the disk state *is* that sibling, no dot                |
 | a deleted one   | never anything  | Known: what a heard tombstone deleted is dead here as well     |
 | nothing         | something       | Known when a tombstone superseded it, else Change to one       |
@@ -67,7 +68,9 @@ def detect(
     if seen is None:
         return _absent(record, placed, there, origin, sequence)
     if placed is not None and there is not None and _same(seen, there):
-        return Restamp(Placed(placed.version, there, stamp, placed.shown))
+        return Restamp(Placed(placed.version, there, stamp, placed.shown, damaged=placed.damaged))
+    if placed is not None and placed.damaged and _is_back(placed, seen):
+        return Restamp(Placed(placed.version, seen, stamp, placed.shown))
     if record is not None:
         known = _held(record, placed, seen, stamp)
         if known is not None:
@@ -140,7 +143,9 @@ def _change(
     content = there is None or not seen.same_content(there)
     base = placed.version if placed is not None else None
     version = supersede(base, origin, sequence, entry, live=True, content=content)
-    now = Placed(version, seen, stamp, (origin, sequence))
+    # Who changes the mode of a damaged file, or moves its directory, has not made its content.
+    damaged = ground is not None and ground.damaged and before is not None and seen.same_content(before)
+    now = Placed(version, seen, stamp, (origin, sequence), damaged=damaged)
     merged = merge(record.version, version) if record is not None else version
     return Change(merged, now, version.siblings[0])
 
@@ -185,6 +190,12 @@ def _intended(placed: Placed) -> Entry | None:
         if sibling.dot == placed.shown:
             return sibling.entry if placed.entry is None or sibling.entry.kind == placed.entry.kind else None
     return None
+
+
+def _is_back(placed: Placed, seen: Entry) -> bool:
+    """Whether a damaged content stands there as it was: it was repaired, and a crash kept that from being noted."""
+    intended = _intended(placed)
+    return intended is not None and seen.equals(intended)
 
 
 def overlay(intended: Entry, there: Entry, seen: Entry) -> Entry:

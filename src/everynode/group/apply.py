@@ -214,6 +214,8 @@ class Applier:
         others = ground.setup.members() - {ground.setup.node}
         for target in waiting:
             record = target.record
+            if record.placed is not None and record.placed.damaged:
+                continue  # what a dying disk shows is no version, even when nobody has a better one
             for lost in record.version.siblings:
                 if not lost.live or not self._is_ours_to_give_up(node_of(lost.origin)):
                     continue

@@ -268,6 +268,8 @@ class Capture:
             self._looks.setdefault(path, replace(looks[path])).due = ground.clock.monotonic() + FIRST_AGAIN
         if judgement.again:
             self._wake.set()  # who looks may be the scanner
+        for path in judgement.doubtful:
+            ground.doubts.put_nowait(path)
         noticed: list[Looked] = []
         troubled = ground.problems.any_looking
         for seen in looked:

@@ -17,7 +17,7 @@ from everynode.model.ids import NodeId
 from everynode.model.message import GroupId, GroupMessage, Heads
 from everynode.model.path import RelPath
 from everynode.model.policy import GroupPolicy
-from everynode.model.record import Vector
+from everynode.model.record import Record, Vector
 from everynode.report.audit import Journal
 from everynode.tree.root import Root
 
@@ -90,6 +90,10 @@ class Ground:
     """Apply left out a path that capture had in hand: it is to be woken when capture lets go."""
     suspect_above: int | None = None
     """After a power cut: own changes above this sequence may not have reached the disk."""
+    doubts: asyncio.Queue[RelPath] = field(default_factory=asyncio.Queue)
+    """Placed files that show other bytes though nobody wrote: to be read once more, and repaired if it is so."""
+    damaged_before: list[Record] = field(default_factory=list)
+    """Damage that an earlier life found and that is not repaired yet."""
     last_change: tuple[RelPath, NodeId, float] | None = None
     """Path, author and Unix seconds of the change that was made here or heard of last."""
     _progress: set[asyncio.Future[None]] = field(default_factory=set)

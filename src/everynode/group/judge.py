@@ -35,6 +35,8 @@ class Judgement:
     parents: set[RelPath] = field(default_factory=set)
     """Directories whose content changed, and so their time."""
     work: bool = False
+    doubtful: list[RelPath] = field(default_factory=list)
+    """Other bytes under the stamp that was recorded: the disk may have lost the content, nobody wrote."""
 
 
 class Looked(msgspec.Struct, frozen=True, gc=False):
@@ -98,6 +100,9 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
     if (record.placed if record else None) != (look.record.placed if look.record else None):
         out.again.append(look.path)
         return
+    if _nobody_wrote(record, look) and not is_suspect(index, record, suspect_above):
+        out.doubtful.append(look.path)
+        return
     if entry is None and _is_directory(record):
         if not _empty_out(index, look, suspect_above, out):
             return
@@ -119,6 +124,15 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
             _settle(index, record, placed, out)
         case Change():
             _change_unless_lost(index, look.path, record, meaning, content, suspect_above, out)
+
+
+def _nobody_wrote(record: Record | None, look: Looked) -> bool:
+    """Whether the content is another one and nothing else is: every write moves the ctime, a dying disk does not."""
+    placed = record.placed if record is not None else None
+    if type(look.seen) is not Present or look.noticed or placed is None or placed.entry is None:
+        return False
+    same = placed.stamp is not None and placed.stamp.matches(look.seen.stamp)
+    return same and placed.entry.kind == look.seen.entry.kind == FILE and not look.seen.entry.same_content(placed.entry)
 
 
 def _not_carried(seen: Present) -> int:
@@ -237,14 +251,14 @@ def _change(
     # What was being put right here still is: attributes that the cut took, or that were heard of.
     unfinished = record is not None and record.unplaced and change.placed.entry not in (None, change.sibling.entry)
     # Other siblings may have to be shown instead, and losers belong in the vault.
-    new = Record(path, change.version, change.placed, unplaced=several or unfinished)
+    new = Record(path, change.version, change.placed, unplaced=several or unfinished or change.placed.damaged)
     if record is not None:
         index.put(new, record)
     elif not index.put_new(new):
         out.again.append(path)  # it was heard of since its record was looked for
         return
     index.claim_one(change.sibling.origin, change.sibling.sequence)
-    out.work = out.work or several or unfinished
+    out.work = out.work or new.unplaced
     before = record.placed.entry if record is not None and record.placed is not None else None
     now = change.placed.entry
     if (before is None) != (now is None):

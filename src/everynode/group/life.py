@@ -26,10 +26,11 @@ from everynode.group.requests import Requests
 from everynode.group.resume import resume
 from everynode.group.rules import adapt_to_rules
 from everynode.group.scan import Scanner
+from everynode.group.scrub import Scrubber
 from everynode.group.seams import Links
 from everynode.group.serve import RunServer
 from everynode.group.waiting import Waiter
-from everynode.limits import START_GRACE
+from everynode.limits import DAMAGED_SHOWN_MAX, START_GRACE
 from everynode.model.ids import NodeId
 from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT, RelPath
@@ -53,6 +54,7 @@ class Group:
         self._follower = Follower(ground, self.capture)
         self._notifier = Notifier(ground, self.capture)
         self._scanner = Scanner(ground, self.capture, self._announcer)
+        self._scrubber = Scrubber(ground, self.capture)
         self._catch_up = CatchUp(ground)
         self._receiver = Receiver(ground, self._catch_up, self._announcer)
         self._heads = HeadsKeeper(ground)
@@ -100,6 +102,10 @@ class Group:
                     self._keeper.run_vault_notices(self.capture.vault_notices),
                     self._peers.run(),
                     self._begin_changes(),
+                    self._scrubber.run(),
+                    self._scrubber.run_doubts(),
+                    self._scrubber.run_repairs(),
+                    self._scrubber.run_passes(),
                 ):
                     group.create_task(task)
         except BaseExceptionGroup as errors:
@@ -147,6 +153,7 @@ class Group:
             if index.fresh and (setup.founder or alone):
                 state.may_change = True
             adapt_to_rules(index, ground.excluder)
+        ground.damaged_before = index.damaged(0, DAMAGED_SHOWN_MAX)
 
     async def stop(self) -> None:
         """After `run` has ended: note that nothing was lost."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
 
 
 class Problems:
-    """One problem per path and side: looking at it, listing it as a directory, or placing it."""
+    """One problem per path and side: looking at it, listing it as a directory, placing it, and what the
+    disk has lost of it."""
 
     def __init__(self, setup: GroupSetup) -> None:
         self._setup = setup
         self._looking: dict[RelPath, Problem] = {}
         self._placing: dict[RelPath, Problem] = {}
         self._listing: dict[RelPath, Problem] = {}
+        self._damaged: dict[RelPath, Problem] = {}
+        self.any_damaged = asyncio.Event()
 
     def looking(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
         self._add(self._looking, path, trouble, detail, blocks)
@@ -30,6 +34,19 @@ class Problems:
 
     def listing(self, path: RelPath, trouble: Trouble, detail: str) -> None:
         self._add(self._listing, path, trouble, detail, True)
+
+    def damaged(self, path: RelPath, detail: str) -> None:
+        self._add(self._damaged, path, Trouble.DAMAGED, detail, True)
+        self.any_damaged.set()
+
+    def repaired(self, path: RelPath) -> None:
+        """Or changed by somebody, or deleted."""
+        self._solve(self._damaged, path)
+        if not self._damaged:
+            self.any_damaged.clear()
+
+    def paths_damaged(self) -> list[RelPath]:
+        return list(self._damaged)
 
     def listed(self, start: RelPath, except_for: set[RelPath]) -> None:
         """A scan of everything at and below `start` met no such trouble but at `except_for`."""
@@ -66,10 +83,11 @@ class Problems:
             self._setup.journal.add(self._setup.name, path, Happening.SOLVED)
 
     def all(self) -> list[Problem]:
-        return [*self._looking.values(), *self._listing.values(), *self._placing.values()]
+        sides = (self._damaged, self._looking, self._listing, self._placing)
+        return [problem for side in sides for problem in side.values()]
 
     def __len__(self) -> int:
-        return len(self._looking) + len(self._listing) + len(self._placing)
+        return len(self._damaged) + len(self._looking) + len(self._listing) + len(self._placing)
 
     def blocking(self) -> int:
         return sum(problem.blocks for problem in self.all())

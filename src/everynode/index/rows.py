@@ -12,6 +12,9 @@ from everynode.model.ids import Dot
 from everynode.model.path import RelPath, show_path
 from everynode.model.record import Placed, Record, Sibling, Vector, Version
 
+_DAMAGED = 0x8000
+"""`Placed.damaged`, beside the bits of `Placed.not_carried`."""
+
 
 class _PlacedRow(msgspec.Struct, array_like=True, gc=False):
     """`Placed` without what the rest of the row says already (None: the same)."""
@@ -21,7 +24,7 @@ class _PlacedRow(msgspec.Struct, array_like=True, gc=False):
     entry: Entry | None
     stamp: Stamp | None
     shown: Dot | None
-    not_carried: int = 0
+    marks: int = 0
 
 
 class _Body(msgspec.Struct, array_like=True, gc=False):
@@ -55,7 +58,7 @@ def _placed_row(version: Version, placed: Placed) -> _PlacedRow:
         entry,
         placed.stamp,
         None if implied else placed.shown,
-        placed.not_carried,
+        placed.not_carried | _DAMAGED if placed.damaged else placed.not_carried,
     )
 
 
@@ -68,12 +71,14 @@ def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: 
         entry = row.placed.entry
         if entry is None and not row.placed.absent:
             entry = first.entry
+        marks = row.placed.marks
         placed = Placed(
             row.placed.version or version,
             entry,
             row.placed.stamp,
             row.placed.shown or first.dot,
-            row.placed.not_carried,
+            marks & ~_DAMAGED,
+            marks >= _DAMAGED,
         )
     return Record(path, version, placed, unplaced, arrival, seal)
 

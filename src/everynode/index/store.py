@@ -26,7 +26,7 @@ from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
 
-UNPLACED, LIVE, CONFLICT, EXCLUDED, DELETED = 1, 2, 4, 8, 32
+UNPLACED, LIVE, CONFLICT, EXCLUDED, DAMAGED, DELETED = 1, 2, 4, 8, 16, 32
 
 _COLUMNS = "SELECT arrival, path, body, flags, checksum FROM record "
 _GET = _COLUMNS + "WHERE path=?"
@@ -316,6 +316,10 @@ class Index:
         """Placed tombstones by arrival."""
         return self._list("WHERE flags & 32 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
 
+    def damaged(self, after: int, limit: int) -> list[Record]:
+        """Work whose content the disk has lost, by arrival."""
+        return self._list("WHERE flags & 1 AND flags & 16 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
     def below(self, directory: RelPath, after: bytes, limit: int) -> list[Record]:
         """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
         low, high = subtree_range(directory)
@@ -335,6 +339,14 @@ class Index:
                 yield _record(row)
         except (apsw.Error, UnicodeDecodeError) as error:
             raise self._unreadable(error) from error
+
+    def scrubbed(self) -> bytes:
+        """How far the round of reading all contents again has come, as `note_scrubbed` was told; empty: never."""
+        return self._meta("scrub") or b""
+
+    def note_scrubbed(self, how_far: bytes) -> None:
+        """Inside a transaction."""
+        self._set_meta("scrub", how_far)
 
     def excluded(self, after: int, limit: int) -> list[Record]:
         return self._list("WHERE flags & 8 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
@@ -396,4 +408,6 @@ def _flags(record: Record, excluded: bool) -> int:
         flags |= CONFLICT
     if excluded:
         flags |= EXCLUDED
+    if record.placed is not None and record.placed.damaged:
+        flags |= DAMAGED
     return flags

@@ -137,6 +137,9 @@ class LinuxKernel:
     def copy_range(self, source: int, target: int, length: int, source_offset: int, target_offset: int) -> int:
         return os.copy_file_range(source, target, length, source_offset, target_offset)
 
+    def drop_cache(self, fd: int) -> None:
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+
     @direct(os.fstat)
     def stat_fd(self, fd: int) -> os.stat_result:
         return os.fstat(fd)

@@ -82,6 +82,9 @@ class Kernel(Protocol):
     def copy_range(self, source: int, target: int, length: int, source_offset: int, target_offset: int) -> int:
         """copy_file_range: bytes copied, 0 at the end; reflinks where the filesystem can."""
 
+    def drop_cache(self, fd: int) -> None:
+        """Advise that what is cached of the file is not wanted: what is read next comes from the disk, if it can."""
+
     def stat_fd(self, fd: int) -> Stat: ...
     def stat_at(self, directory: int, name: bytes) -> Stat:
         """Never follows a symlink."""

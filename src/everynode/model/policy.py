@@ -33,6 +33,8 @@ class GroupPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How long a file is held open before what stands in it is sent; 0: it is sent when it is closed."""
     evict_days: Annotated[float, Meta(ge=0, le=1_000_000)] = limits.EVICT_DAYS
     """Deletions are forgotten without members that were not linked for so long. 0: never."""
+    scrub_days: Annotated[float, Meta(ge=0, le=limits.SCRUB_DAYS_MAX)] = limits.SCRUB_DAYS
+    """In which all contents are read again once, to find what the disk has lost; 0: never."""
 
 
 class GroupSettings(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ class Trouble(StrEnum):
     WRITER = "writer"  # placing waits for a local writer
     NO_CONTENT = "no-content"  # no reachable node has the bytes
     PLACING = "placing"  # the kernel refused a step of placing
+    DAMAGED = "damaged"  # the disk has lost what was there: nobody changed it, and it is not what was written
     NAME = "name"  # the name cannot exist on this filesystem
 
 

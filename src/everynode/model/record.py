@@ -51,6 +51,8 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
     """The sibling that was shown."""
     not_carried: int = 0
     """What it has that is not replicated yet: HARD_LINKS, XATTRS."""
+    damaged: bool = False
+    """What is there is nobody's work: the disk has lost the content. It is never announced, and work until repaired."""
 
 
 HARD_LINKS = 1

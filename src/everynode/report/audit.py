@@ -32,6 +32,7 @@ class Happening(StrEnum):
     SOLVED = "solved"
     HALTED = "halted"
     STARTED = "started"
+    SCRUBBED = "scrubbed"  # all contents were read again because somebody asked
 
 
 Change = tuple[RelPath, Happening, NodeId, int, str]
