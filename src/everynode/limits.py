@@ -73,6 +73,7 @@ TICK_NS = 10_000_000  # a stamp younger than a clock tick at observation is not 
 # A write to a file with several names has all be scanned for the others: not more often than this.
 NAMES_SCAN_INTERVAL = 5.0
 SCAN_BATCH = 1024  # paths looked at in one hop to a thread
+SCAN_FIRST = 64  # ...and in the first one of a walk; each next one is twice as large
 SYNC_INTERVAL = 5.0  # background sync of captured contents (raises synced_seq)
 
 # Forgetting deletions. A member that comes back after this compares everything, which is exact and takes longer.

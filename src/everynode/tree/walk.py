@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 import msgspec
 
 from everynode.kernel.protocol import Kernel
-from everynode.limits import NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, RESERVED_NAME, SCAN_BATCH
+from everynode.limits import NAME_BYTES_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX, RESERVED_NAME, SCAN_BATCH, SCAN_FIRST
 from everynode.model.entry import DIRECTORY, Kind, Stamp
 from everynode.model.path import ROOT, RelPath, show_path
 from everynode.model.problem import Trouble
@@ -49,7 +49,9 @@ class _Level:
 
 
 def walk(root: Root, start: RelPath = ROOT, *, skip: Skip) -> Iterator[list[WalkItem]]:
-    """All paths strictly below `start` in the byte order of paths, in batches of about limits.SCAN_BATCH.
+    """All paths strictly below `start` in the byte order of paths, in batches of up to limits.SCAN_BATCH.
+
+    The first ones are smaller, so that whoever waits for what they hold begins early.
 
     `skip(path, is_directory)` leaves out a path and what is below it. A tree that changes meanwhile is seen partly
     old, partly new: what the walk does not show is to be confirmed absent by `observe`. Never leaves the filesystem.
@@ -75,9 +77,11 @@ class _Walker:
         self._skip = skip
         self._levels: list[_Level] = []
         self._batch: list[WalkItem] = []
+        self._size = SCAN_FIRST
 
     def take(self) -> list[WalkItem]:
         batch, self._batch = self._batch, []
+        self._size = min(SCAN_BATCH, 2 * self._size)
         return batch
 
     def advance(self) -> bool:
@@ -116,7 +120,7 @@ class _Walker:
             self._batch.append(item)
             if item.kind is DIRECTORY and item.trouble is None:
                 heappush(waiting, name + b"/")
-            if len(self._batch) >= SCAN_BATCH:
+            if len(self._batch) >= self._size:
                 return True
 
     def _item(self, path: RelPath, directory: int, name: bytes) -> WalkItem | None:

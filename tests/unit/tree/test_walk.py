@@ -59,16 +59,17 @@ def test_random_trees_are_shown_whole_and_in_order(root: Root, tree: Path) -> No
     assert paths(walked(root)) == sorted(expected)
 
 
-def test_batches_are_bounded_and_hold_no_fd_between_them(root: Root, tree: Path) -> None:
+def test_batches_begin_small_are_bounded_and_hold_no_fd_between_them(root: Root, tree: Path) -> None:
     (tree / "d").mkdir()
-    for number in range(2 * SCAN_BATCH):
+    for number in range(3 * SCAN_BATCH - 1):
         os.mknod(tree / "d" / str(number))
     before = len(os.listdir("/proc/self/fd"))
     sizes = []
     for batch in walk(root, skip=lambda path, directory: False):
         sizes.append(len(batch))
         assert len(os.listdir("/proc/self/fd")) == before
-    assert sizes == [SCAN_BATCH, SCAN_BATCH, 1]
+    growing = [64, 128, 256, 512]
+    assert sizes == [*growing, SCAN_BATCH, SCAN_BATCH, 3 * SCAN_BATCH - sum(growing) - 2 * SCAN_BATCH]
 
 
 def test_items_bear_what_stat_says(root: Root, tree: Path) -> None:
