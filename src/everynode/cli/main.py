@@ -30,6 +30,8 @@ COMMANDS = {
     "rescan": ("work", "look at a whole tree again"),
     "log": ("work", "show what changed, where and by which process"),
     "conflicts": ("versions", "list, show and resolve conflicts"),
+    "release": ("holds", "let removals go that are held"),
+    "discard": ("holds", "bring back everywhere what held removals removed"),
     "restore": ("versions", "bring back an old version of a file"),
 }
 

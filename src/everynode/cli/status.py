@@ -88,6 +88,9 @@ def _group_lines(group: GroupStatus) -> list[str]:
         change = group.last_change
         by = f" by {change.node}" if change.node else ""
         rows.append(["changed", f"{show_ago(change.when)}{by}: {change.path}"])
+    for hold in group.holds:
+        where = f" in {hold.path}" if hold.path else ""
+        rows.append(["HELD", f"{hold.files:,} files removed or emptied by {hold.node}{where}, {show_ago(hold.since)}"])
     if group.conflicts:
         rows.append(["conflicts", f"{group.conflicts:,}: see `everynode conflicts`"])
     if group.problems_total:
@@ -119,6 +122,8 @@ def _peer_in_group(peer: GroupPeer) -> str:
     where = "" if peer.open else " (as last heard)"
     if peer.evicted:
         return "away for so long that deletions are not kept for it; it compares everything when it comes back"
+    if peer.held:
+        return f"holds {peer.held:,} removals{where}: everynode release or discard"
     if peer.behind:
         return f"behind by {peer.behind:,}{where}"
     if peer.backlog:

@@ -13,7 +13,7 @@ from everynode.config.check import Checker
 from everynode.config.cluster_file import ClusterView, GroupTable, NodeTable, read_cluster, write_cluster
 from everynode.errors import ConfigError
 from everynode.model.ids import show_node
-from everynode.model.policy import GroupSettings
+from everynode.model.policy import GroupPolicy, GroupSettings
 from everynode.trust.statements import GroupValue, NodeValue
 
 
@@ -145,7 +145,7 @@ def _check_roots(membership: Membership, wanted: ClusterView, checker: Checker) 
 
 def _differences(old: GroupTable, new: GroupTable) -> list[str]:
     told = []
-    for field in ("root", "exclude", "conflict", "evict_days", "settle_ms", "follow_seconds", "vault"):
+    for field in ("root", *GroupPolicy.__struct_fields__):
         before, after = getattr(old, field), getattr(new, field)
         if field == "vault":
             told += [

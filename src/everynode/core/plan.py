@@ -7,6 +7,7 @@ from enum import Enum
 import msgspec
 
 from everynode.core.shown import entry_shown, losers, ranking
+from everynode.core.versions import sibling_at
 from everynode.model.entry import DIRECTORY, FILE, Entry
 from everynode.model.ids import Dot
 from everynode.model.policy import ConflictPolicy
@@ -61,6 +62,14 @@ def instead_of(target: Target, policy: ConflictPolicy) -> list[Target]:
         return []
     others = [s for s in ranking(record.version, policy) if s.live and s.entry.kind == FILE]
     return [Target(record, CONTENT, s.entry, s.dot, (), True) for s in others if s.dot != target.shown]
+
+
+def put_back(target: Target) -> Target:
+    """Of a removal that was placed and is held now: what it removed stands in for it. Else the target as it is."""
+    removal = sibling_at(target.record.version, target.shown)
+    if target.step is not NOTHING or target.entry is not None or removal is None or removal.entry.kind == DIRECTORY:
+        return target
+    return Target(target.record, CONTENT, removal.entry, target.shown, (), True)
 
 
 def _step(entry: Entry | None, placed: Placed | None, version: Version) -> Step:

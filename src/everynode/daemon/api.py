@@ -208,6 +208,18 @@ async def rescan(request: HttpRequest) -> Response:
     return answer({"scanning": True})
 
 
+async def release(request: HttpRequest) -> Response:
+    """Removals that the brake holds, here or on a peer, may be placed, on all nodes."""
+    body = await _body(request, ask.DecisionRequest)
+    return answer(await _group(request).release(body.by))
+
+
+async def discard(request: HttpRequest) -> Response:
+    """What they removed comes back, on all nodes."""
+    body = await _body(request, ask.DecisionRequest)
+    return answer(await _group(request).discard(body.by))
+
+
 async def log(request: HttpRequest) -> Response:
     """Events as JSON lines: the newest `?n=`, or those above `?since=`; with `?follow=1` for ever."""
     journal = _node(request).journal
@@ -286,6 +298,8 @@ ROUTES = [
     Route("/v1/groups/{group}/generations", generations, methods=["GET"]),
     Route("/v1/groups/{group}/restore", restore, methods=["POST"]),
     Route("/v1/groups/{group}/rescan", rescan, methods=["POST"]),
+    Route("/v1/groups/{group}/release", release, methods=["POST"]),
+    Route("/v1/groups/{group}/discard", discard, methods=["POST"]),
     Route("/v1/members", members, methods=["GET"]),
     Route("/v1/members/remove", remove_member, methods=["POST"]),
     Route("/v1/invite", invite, methods=["POST"]),

@@ -11,6 +11,7 @@ from everynode.model.path import RelPath
 from everynode.report.audit import Journal
 from everynode.report.status import (
     ConflictView,
+    Decision,
     GenerationView,
     GroupStatus,
     GroupView,
@@ -50,6 +51,12 @@ class GroupFacade(Protocol):
         """Bring back a generation (None: the newest) as a local change."""
 
     async def rescan(self) -> None: ...
+
+    async def release(self, by: str | None) -> Decision:
+        """Removals that the brake holds may be placed, on all nodes. `by`: only those of this node."""
+
+    async def discard(self, by: str | None) -> Decision:
+        """What they removed comes back, on all nodes. Raises PathError while this node may not make changes."""
 
 
 class HeldGroup(msgspec.Struct, frozen=True):

@@ -65,6 +65,11 @@ class RestoreRequest(Request, frozen=True, kw_only=True):
     generation: str | None = None
 
 
+class DecisionRequest(Request, frozen=True, kw_only=True):
+    by: str | None = None
+    """Only what the node of this name removed; null: all that is held."""
+
+
 class InviteRequest(Request, frozen=True, kw_only=True):
     valid_seconds: float = TOKEN_VALID_SECONDS
     advertise: list[str] = []

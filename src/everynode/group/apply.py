@@ -13,6 +13,7 @@ from everynode.core.plan import Target
 from everynode.core.vectors import join
 from everynode.core.versions import dots_of
 from everynode.group.announce import Announcer
+from everynode.group.brake import Brake
 from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, wanted_contents
 from everynode.group.commit import Committed, commit, give_up
@@ -48,7 +49,13 @@ class Retry:
 
 class Applier:
     def __init__(
-        self, ground: Ground, capture: Capture, announcer: Announcer, fetcher: Fetcher, heads: HeadsKeeper
+        self,
+        ground: Ground,
+        capture: Capture,
+        announcer: Announcer,
+        fetcher: Fetcher,
+        heads: HeadsKeeper,
+        brake: Brake,
     ) -> None:
         self._ground = ground
         self._capture = capture
@@ -56,6 +63,7 @@ class Applier:
         self._fetcher = fetcher
         self._heads = heads
         self._gatherer = Gatherer(ground, fetcher)
+        self._brake = brake
         self._retries: dict[RelPath, Retry] = {}
         self._orphans: dict[RelPath, float] = {}
         self._met: set[RelPath] = set()
@@ -78,6 +86,7 @@ class Applier:
             finally:
                 ground.placing_now = False
             self._scan_moved()
+            await self._brake.decide()
             ground.progressed()
 
     def _scan_moved(self) -> None:
@@ -91,8 +100,7 @@ class Applier:
         ground = self._ground
         dues = [retry.due for retry in self._retries.values()]
         dues += [since + ORPHAN_WAIT for since in self._orphans.values()]
-        if (next_try := self._fetcher.next_try()) is not None:
-            dues.append(next_try)
+        dues += [due for due in (self._fetcher.next_try(), self._brake.due()) if due is not None]
         if not dues:
             await ground.work.wait()
             return
@@ -117,12 +125,15 @@ class Applier:
                 after,
                 frozenset(ground.claims),
                 self._later(),
+                self._brake.returning,
             )
             if goal is None:
                 goal = choice.knowledge
             if choice.last:
                 break
             after = choice.cursor
+            if choice.removals:
+                await self._brake.sift(choice)
             complete = await self._batch(choice) and complete
             self._scan_moved()
             if choice.in_hand:
@@ -270,6 +281,7 @@ class Applier:
     def _after(self, done: list[Done], committed: Committed) -> None:
         ground = self._ground
         problems = ground.problems
+        self._brake.placed(done)
         if self._retries or self._heads.stuck or problems.paths_placing():
             for path in committed.placed:
                 self._retries.pop(path, None)

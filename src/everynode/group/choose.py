@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from everynode.config.exclude import Excluder
-from everynode.core.plan import CONTENT, MAKE_DIRECTORY, NOTHING, Target, plan
+from everynode.core.brake import removes
+from everynode.core.plan import CONTENT, MAKE_DIRECTORY, NOTHING, REMOVE, Target, plan, put_back
 from everynode.core.versions import dots_of
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
@@ -38,6 +40,8 @@ class Choice:
     """Left out: to be tried later."""
     last: bool = False
     """There were no more."""
+    removals: list[Target] = field(default_factory=list)
+    """Of the targets those that remove something, or empty a file."""
     unsynced: set[RelPath] = field(default_factory=set)
     """What stands there was written by users of this node and may not be on stable storage."""
     cursor: int = 0
@@ -46,11 +50,17 @@ class Choice:
 
 
 def choose(
-    index: Index, policy: ConflictPolicy, excluder: Excluder, after: int, claimed: frozenset[RelPath], later: Later
+    index: Index,
+    policy: ConflictPolicy,
+    excluder: Excluder,
+    after: int,
+    claimed: frozenset[RelPath],
+    later: Later,
+    returning: Collection[RelPath] = (),
 ) -> Choice:
     """The next unplaced records after an arrival, without what is `claimed` or to be tried `later`.
 
-    Runs on the index thread.
+    `returning`: removed here before the brake held it, and to be put back. Runs on the index thread.
     """
     rows = index.unplaced(after, APPLY_BATCH)
     # The knowledge of the same moment: what is heard later is not placed by what is found now.
@@ -70,14 +80,19 @@ def choose(
             choice.not_due.append(record.path)
             continue
         target = _target(index, policy, record)
+        if returning and record.path in returning:
+            target = put_back(target)
         is_directory = target.entry is not None and target.entry.kind == DIRECTORY
         if excluder and excluder.excluded(record.path, is_directory):
             choice.excluded.append(record)
             continue
         taken[record.path] = target
         placed = record.placed
-        if placed is not None and placed.shown[0] == index.origin and placed.shown[1] > index.state.synced:
-            choice.unsynced.add(record.path)
+        if placed is not None:
+            if target.step is REMOVE or (target.step is CONTENT and removes(placed.entry, target.entry)):
+                choice.removals.append(target)
+            if placed.shown[0] == index.origin and placed.shown[1] > index.state.synced:
+                choice.unsynced.add(record.path)
         if target.entry is not None and target.step is CONTENT and target.entry.size <= INLINE_BYTES_MAX:
             size += target.entry.size
     _around(index, policy, taken, choice)

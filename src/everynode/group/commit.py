@@ -59,7 +59,8 @@ def _leave_alone(index: Index, record: Record) -> None:
     """An excluded path is nothing of ours: what stands there stays, and is news if it is ever included again."""
     now = index.get(record.path)
     if now is not None and now.version == record.version:
-        index.set_placed(msgspec.structs.replace(now, placed=None, unplaced=False), now, excluded=True)
+        alone = msgspec.structs.replace(now, placed=None, unplaced=False, held=False)
+        index.set_placed(alone, now, excluded=True)
 
 
 def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -> None:

@@ -13,6 +13,7 @@ from everynode.group.problems import Problems
 from everynode.group.seams import Clock, Links, Notices
 from everynode.index.store import Index
 from everynode.limits import INLINE_CACHE_BYTES
+from everynode.model.hold import Hold
 from everynode.model.ids import NodeId
 from everynode.model.message import GroupId, GroupMessage, Heads
 from everynode.model.path import RelPath
@@ -70,6 +71,10 @@ class Ground:
     """What each peer said last of its knowledge, also after its link closed: knowledge only grows."""
     placed: Vector = field(default_factory=dict)
     """All of this is on this disk, durable, but for `exceptions`."""
+    withheld: Vector = field(default_factory=dict)
+    """What the brake holds back: of these origins nothing from here on counts as placed, whatever `placed` says."""
+    holds: tuple[Hold, ...] = ()
+    """What it holds until somebody decides."""
     problems: Problems = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """There may be records to place."""

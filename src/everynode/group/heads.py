@@ -9,7 +9,8 @@ import msgspec
 from everynode.core.vectors import covers, dominates, missing_count
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
-from everynode.limits import EXCEPTIONS_MAX, HEADS_DELAY_MS
+from everynode.limits import EXCEPTIONS_MAX, HEADS_DELAY_MS, HOLDS_MAX
+from everynode.model.hold import Held
 from everynode.model.ids import Dot, NodeId, Sequence, node_of
 from everynode.model.message import Heads
 from everynode.model.path import RelPath
@@ -49,6 +50,9 @@ class HeadsKeeper:
             # Too many to name: then the vector itself must not cover them.
             if placed.get(origin, 0) >= sequence:
                 placed[origin] = type(sequence)(sequence - 1)
+        for origin, first in ground.withheld.items():
+            if placed.get(origin, 0) >= first:
+                placed[origin] = Sequence(first - 1)
         unplaced = ground.index.state.counters.unplaced
         return Heads(
             ground.setup.group,
@@ -57,6 +61,7 @@ class HeadsKeeper:
             tuple(exceptions[:EXCEPTIONS_MAX]),
             unplaced,
             ground.index.state.may_change,
+            tuple(Held(hold.span, hold.files) for hold in ground.holds[:HOLDS_MAX]),
         )
 
     def heard(self, peer: NodeId, heads: Heads) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+from everynode.core.brake import covers
 from everynode.core.retention import Generation, surplus
 from everynode.core.runs import forgettable
 from everynode.core.vectors import meet
 from everynode.group.announce import Announcement, Announcer
+from everynode.group.brake import Brake
 from everynode.group.commit import adopt
 from everynode.group.ground import Ground
 from everynode.group.silence import Silence
@@ -20,6 +22,7 @@ from everynode.limits import (
     SYNC_INTERVAL,
 )
 from everynode.model.entry import Entry, Kind
+from everynode.model.hold import Span
 from everynode.model.ids import Digest
 from everynode.model.path import ROOT, RelPath
 from everynode.model.record import Vector
@@ -33,10 +36,11 @@ PINNED_MAX = 100_000
 
 
 class Keeper:
-    def __init__(self, ground: Ground, announcer: Announcer) -> None:
+    def __init__(self, ground: Ground, announcer: Announcer, brake: Brake) -> None:
         self._ground = ground
         self._announcer = announcer
         self.silence = Silence(ground)
+        self._brake = brake
         self.vault_files = 0
         self.vault_bytes = 0
 
@@ -84,11 +88,11 @@ class Keeper:
         total = 0
         after: int | None = 0
         while after is not None:
-            after, dropped = await ground.clock.offload_index(self._forget_some, heard, after)
+            after, dropped = await ground.clock.offload_index(self._forget_some, heard, after, self._brake.guarded())
             total += dropped
         return total
 
-    def _forget_some(self, heard: list[Vector], after: int) -> tuple[int | None, int]:
+    def _forget_some(self, heard: list[Vector], after: int, guarded: tuple[Span, ...]) -> tuple[int | None, int]:
         """Runs on the index thread."""
         index = self._ground.index
         least = meet([index.knowledge, *heard])
@@ -98,6 +102,8 @@ class Keeper:
         dropped = 0
         with index.transaction():
             for record in records:
+                if guarded and any(covers(guarded, sibling.dot) for sibling in record.version.siblings):
+                    continue
                 if forgettable(record.version, least) and not index.lives_below(record.path):
                     index.forget(record)
                     dropped += 1

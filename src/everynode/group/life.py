@@ -7,11 +7,14 @@ from collections.abc import Sequence
 
 from everynode.config.exclude import Excluder
 from everynode.content.blocks import BlockLists
-from everynode.errors import GroupHalted
+from everynode.core.brake import without
+from everynode.errors import GroupHalted, PathError
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
+from everynode.group.brake import Brake
 from everynode.group.capture import Capture
 from everynode.group.catchup import CatchUp
+from everynode.group.discard import Discarded, Discarder
 from everynode.group.fetch import Fetcher
 from everynode.group.follow import Follower
 from everynode.group.ground import Ground, GroupSetup, NoLinks
@@ -31,11 +34,14 @@ from everynode.group.seams import Links
 from everynode.group.serve import RunServer
 from everynode.group.waiting import Waiter
 from everynode.limits import DAMAGED_SHOWN_MAX, START_GRACE
-from everynode.model.ids import NodeId
+from everynode.model.hold import Held
+from everynode.model.ids import NodeId, Origin, node_of
 from everynode.model.message import GroupMessage
 from everynode.model.path import ROOT, RelPath
+from everynode.report.audit import Happening
 from everynode.report.status import (
     ConflictView,
+    Decision,
     GenerationView,
     GroupStatus,
     WaitResult,
@@ -60,8 +66,10 @@ class Group:
         self._heads = HeadsKeeper(ground)
         requests = Requests(ground)
         self._fetcher = Fetcher(ground, requests, lists)
-        self._applier = Applier(ground, self.capture, self._announcer, self._fetcher, self._heads)
-        self._keeper = Keeper(ground, self._announcer)
+        self._brake = Brake(ground)
+        self._discarder = Discarder(ground, self._announcer)
+        self._applier = Applier(ground, self.capture, self._announcer, self._fetcher, self._heads, self._brake)
+        self._keeper = Keeper(ground, self._announcer, self._brake)
         self._history = History(ground, self._announcer)
         self._waiter = Waiter(ground, self.capture, self._scanner, self._keeper, self._heads)
         provider = Provider(ground, lists, lambda path: self.capture.look_soon(path, forced=True))
@@ -77,6 +85,7 @@ class Group:
             provider,
             server,
             self._applier,
+            self._brake,
         )
 
     async def run(self, links: Links) -> None:
@@ -94,6 +103,7 @@ class Group:
                     self._receiver.run(),
                     self._catch_up.run(),
                     self._applier.run(),
+                    self._brake.run(),
                     self._heads.run(),
                     self._fetcher.run(),
                     self._keeper.run_sync(),
@@ -121,6 +131,7 @@ class Group:
         await ground.clock.offload(setup.root.check)
         ground.root_was_empty = await ground.clock.offload(is_empty, setup.root)
         await ground.clock.offload_index(self._open_index)
+        await self._brake.begin()
         await self._keeper.tidy()
         await resume(ground)
 
@@ -200,6 +211,44 @@ class Group:
     async def rescan(self) -> None:
         self.capture.scan_wanted.put_nowait(ROOT)
         self._applier.retry_all()
+
+    async def release(self, by: str | None) -> Decision:
+        """Removals that are held, here or on a peer, may be placed on all nodes. `by`: only those of this node."""
+        held = self._held(by)
+        spans = {one.span for one in held}
+        await self._brake.release(spans, "somebody released it here")
+        return self._decision(held)
+
+    async def discard(self, by: str | None) -> Decision:
+        """What they removed comes back everywhere. Raises PathError while this node may not make changes."""
+        ground = self.ground
+        if not ground.may_change.is_set():
+            raise PathError("this node has met no member since the group began here; wait until it has")
+        held = self._held(by)
+        discarded = await asyncio.shield(self._discarder.discard({one.span for one in held}))
+        if held:
+            detail = f"{discarded.files:,} files that peers had removed or emptied are brought back, everywhere"
+            setup = ground.setup
+            setup.journal.add(setup.name, ROOT, Happening.DISCARDED, node=setup.node, detail=detail)
+        return self._decision(held, discarded)
+
+    def _held(self, by: str | None) -> list[Held]:
+        """What is held here, and what peers say that they hold."""
+        ground = self.ground
+        told = [Held(hold.span, hold.files) for hold in ground.holds]
+        told += [held for heads in ground.heads.values() for held in heads.holds]
+        released = ground.index.state.released
+        left = [(without(held.span, released), held.files) for held in told]
+        open_still = [Held(span, files) for span, files in left if span is not None]
+        return [held for held in open_still if by in (None, ground.setup.node_name(node_of(held.span.origin)))]
+
+    def _decision(self, held: list[Held], discarded: Discarded | None = None) -> Decision:
+        name = self.ground.setup.node_name
+        most: dict[Origin, int] = {}
+        for one in held:
+            most[one.span.origin] = max(most.get(one.span.origin, 0), one.files)
+        files = sum(most.values()) if discarded is None else discarded.files
+        return Decision(files=files, by=tuple(sorted({name(node_of(origin)) for origin in most})))
 
     async def conflicts(self) -> list[ConflictView]:
         return await self._history.conflicts()

@@ -8,6 +8,7 @@ from typing import assert_never
 from everynode.errors import LinkError
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
+from everynode.group.brake import Brake
 from everynode.group.catchup import CatchUp
 from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
@@ -30,6 +31,7 @@ from everynode.model.message import (
     GroupHello,
     GroupMessage,
     Heads,
+    Released,
     RunCredit,
     RunEnd,
     RunPart,
@@ -52,6 +54,7 @@ class Peers:
         provider: Provider,
         server: RunServer,
         applier: Applier,
+        brake: Brake,
     ) -> None:
         self._ground = ground
         self._announcer = announcer
@@ -63,6 +66,7 @@ class Peers:
         self._provider = provider
         self._server = server
         self._applier = applier
+        self._brake = brake
         self._tasks: dict[NodeId, list[asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._ready = asyncio.Event()
@@ -105,6 +109,7 @@ class Peers:
         try:
             await ground.links.send(peer, hello)
             await ground.links.send(peer, self._heads.current())
+            await self._brake.tell(peer)
         except LinkError:
             return  # closed() follows
         self._fetcher.hope()
@@ -133,6 +138,8 @@ class Peers:
                 self._announcer.acknowledged(peer, Sequence(message.heard.get(self._ground.index.origin, 0)))
                 if placed_more:
                     self._fetcher.hope()
+            case Released():
+                self._brake.heard(peer, message)
             case Batch() | RunPart() | RunEnd() | ComparePart():
                 self._receiver.take(peer, message)
             case RunRequest():

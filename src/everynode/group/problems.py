@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
+from everynode.model.ids import Origin
 from everynode.model.path import RelPath, is_below
 from everynode.model.problem import Problem, Trouble
 from everynode.report.audit import Happening
@@ -25,6 +26,7 @@ class Problems:
         self._listing: dict[RelPath, Problem] = {}
         self._damaged: dict[RelPath, Problem] = {}
         self.any_damaged = asyncio.Event()
+        self._holding: dict[Origin, Problem] = {}
 
     def looking(self, path: RelPath, trouble: Trouble, detail: str, *, blocks: bool = True) -> None:
         self._add(self._looking, path, trouble, detail, blocks)
@@ -47,6 +49,14 @@ class Problems:
 
     def paths_damaged(self) -> list[RelPath]:
         return list(self._damaged)
+
+    def holding(self, origin: Origin, directory: RelPath, detail: str, since: float) -> None:
+        """Removals by `origin` are held, all of them in `directory`. The journal has its own word for a hold."""
+        self._holding[origin] = Problem(directory, Trouble.HELD, detail, since)
+
+    def holds_only(self, origins: Collection[Origin]) -> None:
+        for origin in [origin for origin in self._holding if origin not in origins]:
+            del self._holding[origin]
 
     def listed(self, start: RelPath, except_for: set[RelPath]) -> None:
         """A scan of everything at and below `start` met no such trouble but at `except_for`."""
@@ -83,11 +93,12 @@ class Problems:
             self._setup.journal.add(self._setup.name, path, Happening.SOLVED)
 
     def all(self) -> list[Problem]:
+        held = list(self._holding.values())
         sides = (self._damaged, self._looking, self._listing, self._placing)
-        return [problem for side in sides for problem in side.values()]
+        return held + [problem for side in sides for problem in side.values()]
 
     def __len__(self) -> int:
-        return len(self._damaged) + len(self._looking) + len(self._listing) + len(self._placing)
+        return len(self.all())
 
     def blocking(self) -> int:
         return sum(problem.blocks for problem in self.all())

@@ -32,6 +32,7 @@ def adapt_to_rules(index: Index, excluder: Excluder) -> None:
 def _adapt(index: Index, excluder: Excluder, record: Record) -> None:
     is_directory = any(s.entry.kind == Kind.DIRECTORY for s in record.version.siblings)
     if excluder.excluded(record.path, is_directory):
-        index.set_placed(msgspec.structs.replace(record, placed=None, unplaced=False), record, excluded=True)
+        alone = msgspec.structs.replace(record, placed=None, unplaced=False, held=False)
+        index.set_placed(alone, record, excluded=True)
     elif record.placed is None and not record.unplaced:
         index.set_placed(msgspec.structs.replace(record, unplaced=True), record)

@@ -14,12 +14,14 @@ from everynode.group.keeper import Keeper
 from everynode.group.scan import Scanner
 from everynode.limits import PROBLEMS_SHOWN_MAX, SCAN_BATCH
 from everynode.model.entry import Kind
-from everynode.model.ids import Dot, NodeId, show_node
+from everynode.model.hold import Hold
+from everynode.model.ids import Dot, NodeId, node_of, show_dot, show_node
 from everynode.model.path import ROOT, RelPath, show_path
 from everynode.model.record import Vector
 from everynode.report.status import (
     GroupPeer,
     GroupStatus,
+    HoldView,
     LastChange,
     NotCarried,
     ScanProgress,
@@ -142,12 +144,24 @@ class Waiter:
             problems=tuple(problem_view(problem) for problem in all_problems[:PROBLEMS_SHOWN_MAX]),
             problems_total=len(all_problems),
             problems_blocking=blocking,
+            holds=tuple(self._hold(hold) for hold in ground.holds[:PROBLEMS_SHOWN_MAX]),
             conflicts=counters.conflicts,
             not_carried=NotCarried(counters.hard_links, counters.xattrs, ground.problems.unsupported()),
             last_change=self._last_change(),
             vault_bytes=self._keeper.vault_bytes,
             vault_files=self._keeper.vault_files,
             in_sync=quiet and agreed and not blocking,
+        )
+
+    def _hold(self, hold: Hold) -> HoldView:
+        span = hold.span
+        return HoldView(
+            **path_fields(hold.place),
+            node=self._ground.setup.node_name(node_of(span.origin)),
+            files=hold.files,
+            first=show_dot((span.origin, span.first)),
+            last=show_dot((span.origin, span.last)),
+            since=hold.since,
         )
 
     def _last_change(self) -> LastChange | None:
@@ -166,4 +180,5 @@ class Waiter:
             behind=self._heads.behind(peer),
             backlog=heads.backlog if heads is not None else None,
             evicted=peer in self._keeper.silence.evicted,
+            held=sum(held.files for held in heads.holds) if heads is not None else 0,
         )

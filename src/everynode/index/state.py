@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from everynode.model.entry import DIRECTORY, FILE
+from everynode.model.hold import Hold, Span
 from everynode.model.record import HARD_LINKS, XATTRS, Placed, Record, Vector
 
 
@@ -21,6 +22,8 @@ class Counters(msgspec.Struct):
     """Files that have other names."""
     xattrs: int = 0
     """Files and directories with extended attributes or ACLs."""
+    held: int = 0
+    """Records whose removal is held."""
 
 
 class State(msgspec.Struct):
@@ -47,6 +50,10 @@ class State(msgspec.Struct):
     seen: dict[bytes, int] = msgspec.field(default_factory=dict)
     """Member -> wall clock in ns when it was linked last, give or take limits.SEEN_STEP."""
     counters: Counters = msgspec.field(default_factory=Counters)
+    holds: tuple[Hold, ...] = ()
+    """What the brake holds here."""
+    released: tuple[Span, ...] = ()
+    """Removals that somebody has released, here or on any other node."""
 
 
 def count(counters: Counters, record: Record, flags: int, by: int) -> None:
@@ -57,6 +64,8 @@ def count(counters: Counters, record: Record, flags: int, by: int) -> None:
         counters.unplaced += by
     if flags & 4:
         counters.conflicts += by
+    if flags & 64:
+        counters.held += by
     if flags & 2:
         entry = record.version.siblings[-1].entry
         for sibling in record.version.siblings:

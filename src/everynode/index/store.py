@@ -26,7 +26,7 @@ from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
 from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
 from everynode.model.record import Record, Vector
 
-UNPLACED, LIVE, CONFLICT, EXCLUDED, DAMAGED, DELETED = 1, 2, 4, 8, 16, 32
+UNPLACED, LIVE, CONFLICT, EXCLUDED, DAMAGED, DELETED, HELD = 1, 2, 4, 8, 16, 32, 64
 
 _COLUMNS = "SELECT arrival, path, body, flags, checksum FROM record "
 _GET = _COLUMNS + "WHERE path=?"
@@ -272,6 +272,9 @@ class Index:
             count_not_carried(self.state.counters, old.placed, -1)
             count_not_carried(self.state.counters, record.placed, 1)
             self._dirty = True
+        if (flags & HELD != 0) != old.held:
+            self.state.counters.held += -1 if old.held else 1
+            self._dirty = True
         if flags & UNPLACED != old.unplaced:
             self.state.counters.unplaced += 1 if flags & UNPLACED else -1
             self._dirty = True
@@ -319,6 +322,16 @@ class Index:
     def damaged(self, after: int, limit: int) -> list[Record]:
         """Work whose content the disk has lost, by arrival."""
         return self._list("WHERE flags & 1 AND flags & 16 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def held(self, after: int, limit: int) -> list[Record]:
+        """What the brake holds, by arrival. Walks the rows: for what is done once, not for every batch."""
+        return self._list("WHERE flags & 64 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
+
+    def holds_below(self, directory: RelPath) -> bool:
+        """Whether anything strictly inside a directory is held: then it cannot be removed either."""
+        low, high = subtree_range(directory)
+        sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 64 LIMIT 1"
+        return self._one(sql, (low, high)) is not None
 
     def below(self, directory: RelPath, after: bytes, limit: int) -> list[Record]:
         """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
@@ -393,7 +406,8 @@ def _is_live_directory(record: Record) -> bool:
 def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:
     arrival, path, body, flags, found = row
     # What is no number is damage, which `read_row` tells.
-    return read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
+    record = read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
+    return msgspec.structs.replace(record, held=True) if flags & HELD else record
 
 
 def _flags(record: Record, excluded: bool) -> int:
@@ -402,6 +416,8 @@ def _flags(record: Record, excluded: bool) -> int:
     flags = LIVE if live else 0
     if record.unplaced:
         flags |= UNPLACED
+    elif record.held:
+        flags |= HELD
     elif not live:
         flags |= DELETED
     if len(siblings) > 1 and in_conflict(record.version):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from everynode.model.hold import Held, Span
 from everynode.model.ids import Digest, Dot, NodeId, Origin, Sequence
 from everynode.model.path import RelPath
 from everynode.model.record import Vector, Version
@@ -78,6 +79,19 @@ class Heads(Message, frozen=True, array_like=True, tag="heads"):
     """Records heard and not placed."""
     settled: bool = True
     """As in GroupHello."""
+    holds: tuple[Held, ...] = ()
+    """Removals that the sender's brake holds: none of their spans is covered by `placed`."""
+
+
+class Released(Message, frozen=True, array_like=True, tag="released"):
+    """Somebody decided that these removals may be placed: whoever holds some of them lets them go.
+
+    Sent when a group opens on a link and when more was released, and passed on; joined, so order and number of
+    arrivals do not matter.
+    """
+
+    group: GroupId
+    spans: tuple[Span, ...]
 
 
 class Batch(Message, frozen=True, array_like=True, tag="batch"):
@@ -209,6 +223,7 @@ AnyMessage = (
     | Statements
     | GroupHello
     | Heads
+    | Released
     | Batch
     | RunRequest
     | RunCredit
@@ -226,6 +241,7 @@ AnyMessage = (
 GroupMessage = (
     GroupHello
     | Heads
+    | Released
     | Batch
     | RunRequest
     | RunCredit

@@ -35,6 +35,10 @@ class GroupPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Deletions are forgotten without members that were not linked for so long. 0: never."""
     scrub_days: Annotated[float, Meta(ge=0, le=limits.SCRUB_DAYS_MAX)] = limits.SCRUB_DAYS
     """In which all contents are read again once, to find what the disk has lost; 0: never."""
+    brake_files: Annotated[int, Meta(ge=0, le=2**53)] = limits.BRAKE_FILES
+    """Removals by one peer are held when they are more than this, and more than `brake_percent`. 0: never."""
+    brake_percent: Annotated[float, Meta(ge=0, le=100)] = limits.BRAKE_PERCENT
+    """Of the group's files."""
 
 
 class GroupSettings(msgspec.Struct, frozen=True):

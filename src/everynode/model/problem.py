@@ -19,6 +19,7 @@ class Trouble(StrEnum):
     NO_CONTENT = "no-content"  # no reachable node has the bytes
     PLACING = "placing"  # the kernel refused a step of placing
     DAMAGED = "damaged"  # the disk has lost what was there: nobody changed it, and it is not what was written
+    HELD = "held"  # a peer removed or emptied so much at once that a person is asked
     NAME = "name"  # the name cannot exist on this filesystem
 
 

@@ -30,6 +30,9 @@ class Happening(StrEnum):
     RESOLVED = "resolved"
     PROBLEM = "problem"
     SOLVED = "solved"
+    HELD = "held"  # so much was removed or emptied by a peer that it is not placed before somebody decides
+    RELEASED = "released"
+    DISCARDED = "discarded"
     HALTED = "halted"
     STARTED = "started"
     SCRUBBED = "scrubbed"  # all contents were read again because somebody asked

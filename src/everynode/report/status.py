@@ -69,6 +69,28 @@ def problem_view(problem: Problem) -> ProblemView:
     )
 
 
+class HoldView(AtPath, frozen=True, kw_only=True):
+    """Removals of one node that are held here. The path is the directory that has all of them."""
+
+    node: str
+    """Name of the node that made them."""
+    files: int
+    first: str
+    """The first of its changes that is held, as shown by `show_dot`; and the last one."""
+    last: str
+    since: float
+    """Unix seconds."""
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What `release` or `discard` came to."""
+
+    files: int
+    """Released, or brought back."""
+    by: tuple[str, ...] = ()
+    """Names of the nodes that had removed them; empty: nothing is held."""
+
+
 class LastChange(AtPath, frozen=True, kw_only=True):
     """The change that this node heard of, or made, last."""
 
@@ -108,6 +130,8 @@ class GroupPeer(msgspec.Struct, frozen=True):
     """Records it said it has heard and not placed."""
     evicted: bool = False
     """It was away so long that deletions are forgotten without it: it compares everything when it comes back."""
+    held: int = 0
+    """Removed or emptied files that it holds until somebody decides."""
 
 
 class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,6 +159,8 @@ class GroupStatus(msgspec.Struct, frozen=True, kw_only=True):
     problems_total: int = 0
     problems_blocking: int = 0
     """Of these, those that keep a path from being in sync."""
+    holds: tuple[HoldView, ...] = ()
+    """What the brake holds here; the first limits.PROBLEMS_SHOWN_MAX of them."""
     conflicts: int = 0
     not_carried: NotCarried = NotCarried()
     last_change: LastChange | None = None

@@ -30,11 +30,29 @@ def verdict(status: NodeStatus | None) -> tuple[str, int]:
     ]
     present = [(code, text) for code, text in troubles if text]
     if present:
-        return "; ".join(text for _, text in present), present[0][0]
+        return "; ".join([*_held(status), *(text for _, text in present)]), present[0][0]
     if not status.groups:
         return "running, no group yet: `everynode group add NAME DIR`", EXIT_OK
     nodes = len(status.peers) + 1
     return f"in sync on {nodes} nodes" if nodes > 1 else "in sync, no other node yet: `everynode invite`", EXIT_OK
+
+
+def _held(status: NodeStatus) -> list[str]:
+    """Before all else: somebody has to decide. Exit code and other reasons are as for any group that is not in sync."""
+    said = []
+    for group in status.groups:
+        for hold in group.holds:
+            said.append(
+                f"HELD in {group.name}: {hold.files:,} files removed or emptied by {hold.node}: "
+                f"`everynode release {group.name}` or `everynode discard {group.name}`"
+            )
+        for peer in group.peers:
+            if peer.held and not group.holds:
+                said.append(
+                    f"HELD in {group.name} by {peer.name}: {peer.held:,} files removed or emptied: "
+                    f"`everynode release {group.name}` or `everynode discard {group.name}`"
+                )
+    return said
 
 
 def _conflicts(status: NodeStatus) -> str:

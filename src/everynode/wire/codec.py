@@ -28,6 +28,7 @@ from everynode.model.message import (
     Heads,
     Hello,
     Ping,
+    Released,
     RunCredit,
     RunEnd,
     RunPart,
@@ -35,7 +36,7 @@ from everynode.model.message import (
     Statements,
 )
 from everynode.model.path import parse_path
-from everynode.wire.records import Malformed, check_dot, check_records, check_vector
+from everynode.wire.records import Malformed, check_dot, check_records, check_span, check_vector
 
 _GROUP_ID_BYTES = 16
 _INDEX_ID_BYTES = 16
@@ -130,6 +131,12 @@ def _check(message: AnyMessage) -> None:
         case GroupBye():
             _check_group(message.group)
             _check_text("a reason", message.why)
+        case Released():
+            _check_group(message.group)
+            if len(message.spans) > limits.RELEASES_MAX:
+                raise Malformed(f"{len(message.spans)} released spans, more than {limits.RELEASES_MAX}")
+            for span in message.spans:
+                check_span(span)
         case Hello():
             _check_hello(message)
         case Statements():
@@ -195,6 +202,11 @@ def _check_heads(message: Heads) -> None:
     for dot in message.exceptions:
         check_dot(*dot)
     _check_range("a backlog", message.backlog, 0, _INT64_MAX)
+    if len(message.holds) > limits.HOLDS_MAX:
+        raise Malformed(f"{len(message.holds)} holds, more than {limits.HOLDS_MAX}")
+    for held in message.holds:
+        check_span(held.span)
+        _check_range("a number of held files", held.files, 0, _INT64_MAX)
 
 
 def _check_group_hello(message: GroupHello) -> None:

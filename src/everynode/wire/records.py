@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from everynode import limits
 from everynode.model.entry import Entry, Kind
+from everynode.model.hold import Span
 from everynode.model.ids import DIGEST_BYTES, ORIGIN_BYTES, Origin, Sequence
 from everynode.model.message import WireRecord
 from everynode.model.path import parse_path
@@ -70,6 +71,13 @@ def check_dot(origin: Origin, sequence: Sequence) -> None:
         raise Malformed(f"an origin has {len(origin)} bytes instead of {ORIGIN_BYTES}")
     if not 0 < sequence <= limits.SEQUENCE_MAX:
         raise Malformed(f"a sequence is {sequence}, outside 1..{limits.SEQUENCE_MAX}")
+
+
+def check_span(span: Span) -> None:
+    check_dot(span.origin, span.first)
+    check_dot(span.origin, span.last)
+    if span.last < span.first:
+        raise Malformed(f"a span of changes ends at {span.last}, before its beginning {span.first}")
 
 
 def _check_paths(paths: list[bytes]) -> None:

@@ -189,3 +189,22 @@ def test_rescan_asks_all_groups_or_one(api: RunningApi) -> None:
 def test_problems_are_counted_even_when_there_are_none(api: RunningApi) -> None:
     result = run(api, "problems")
     assert (result.exit_code, result.output) == (0, "no problems\n")
+
+
+def test_removals_are_released_and_discarded(api: RunningApi) -> None:
+    done = run(api, "release", "www", "--by", "b")
+    assert (done.exit_code, done.output) == (0, "released 2,000 files removed or emptied by b\n")
+    done = run(api, "discard", "www")
+    assert (done.exit_code, done.output) == (0, "2,000 files come back that were removed or emptied by b\n")
+    assert api.node.group.asked == [("release", "b"), ("discard", None)]
+    assert json.loads(run(api, "--json", "release", "www").output) == {"files": 2000, "by": ["b"]}
+
+
+def test_deciding_where_nothing_is_held_says_so(api: RunningApi) -> None:
+    done = run(api, "release", "www", "--by", "nobody")
+    assert (done.exit_code, done.output) == (0, "nothing is held in www of what nobody removed\n")
+    done = run(api, "discard", "www", "--by", "b")
+    assert done.exit_code == 1
+    assert "say it on a node that holds it" in done.output
+    done = run(api, "--json", "discard", "www", "--by", "b")
+    assert done.exit_code == 1

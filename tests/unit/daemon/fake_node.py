@@ -17,6 +17,7 @@ from everynode.model.path import RelPath
 from everynode.report.audit import Journal
 from everynode.report.status import (
     ConflictView,
+    Decision,
     GenerationView,
     GroupStatus,
     GroupView,
@@ -90,6 +91,14 @@ class FakeGroup:
 
     async def rescan(self) -> None:
         self.asked.append("rescan")
+
+    async def release(self, by: str | None) -> Decision:
+        self.asked.append(("release", by))
+        return Decision(files=2000, by=("b",)) if by in (None, "b") else Decision(files=0)
+
+    async def discard(self, by: str | None) -> Decision:
+        self.asked.append(("discard", by))
+        return Decision(files=2000 if by is None else 0, by=("b",))
 
     def _content(self) -> int:
         (self.root / "content").write_bytes(CONTENT)

@@ -16,6 +16,7 @@ from everynode.content.blocks import BlockLists
 from everynode.errors import PathError
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
+from everynode.group.brake import Brake
 from everynode.group.capture import Capture, Look
 from everynode.group.choose import choose
 from everynode.group.fetch import Fetcher
@@ -76,7 +77,8 @@ class Bench:
         self.requests = FakeRequests()
         self.fetcher = Fetcher(self.ground, cast(Requests, self.requests), BlockLists())
         self.heads = HeadsKeeper(self.ground)
-        self.applier = Applier(self.ground, self.capture, announcer, self.fetcher, self.heads)
+        self.brake = Brake(self.ground)
+        self.applier = Applier(self.ground, self.capture, announcer, self.fetcher, self.heads, self.brake)
 
     def heard(self, of: Version, path: bytes = PATH, *, upto: int | None = None, **contents: bytes) -> None:
         """In a batch of B, as its latest change."""

@@ -14,6 +14,7 @@ import pytest
 from everynode.content.blocks import BlockLists
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
+from everynode.group.brake import Brake
 from everynode.group.capture import Capture
 from everynode.group.fetch import Fetcher
 from everynode.group.follow import Follower
@@ -58,9 +59,10 @@ class Bench:
         self.follower = Follower(self.ground, self.capture)
         fetcher = Fetcher(self.ground, Requests(self.ground), BlockLists())
         self.heads = HeadsKeeper(self.ground)
-        self.applier = Applier(self.ground, self.capture, announcer, fetcher, self.heads)
+        brake = Brake(self.ground)
+        self.applier = Applier(self.ground, self.capture, announcer, fetcher, self.heads, brake)
         scanner = Scanner(self.ground, self.capture, announcer)
-        keeper = Keeper(self.ground, announcer)
+        keeper = Keeper(self.ground, announcer, brake)
         self.waiter = Waiter(self.ground, self.capture, scanner, keeper, self.heads)
 
     def write(self, name: str, content: bytes = b"x") -> None:

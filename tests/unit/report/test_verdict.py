@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from everynode.report.status import GroupPeer, GroupState, GroupStatus, NodeStatus, PeerStatus
+from everynode.report.status import GroupPeer, GroupState, GroupStatus, HoldView, NodeStatus, PeerStatus
 from everynode.report.verdict import verdict
 
 
@@ -81,3 +81,18 @@ def test_a_linked_peer_on_which_a_group_does_not_run_is_not_in_sync() -> None:
     line, code = verdict(node(halted_there, peers=(peer("b", linked=True),)))
     assert code == 1
     assert "does not run on b" in line
+
+
+def test_what_is_held_is_said_before_all_else() -> None:
+    hold = HoldView(path="site", node="b", files=2000, first="x:1", last="x:2000", since=1.0)
+    line, code = verdict(node(group(in_sync=False, holds=(hold,), problems_blocking=1), peers=(HERE, AWAY)))
+    assert line.startswith("HELD in www: 2,000 files removed or emptied by b: `everynode release www`")
+    assert code == 4
+    assert verdict(node(group(in_sync=False, holds=(hold,), problems_blocking=1)))[1] == 1
+
+
+def test_the_author_is_told_who_holds_its_removals() -> None:
+    other = GroupPeer(node="b" * 26, name="b", open=True, behind=2000, held=2000)
+    line, code = verdict(node(group(in_sync=False, peers=(other,)), peers=(HERE,)))
+    assert line.startswith("HELD in www by b: 2,000 files")
+    assert code == 1
