@@ -63,6 +63,15 @@ def test_a_new_file_is_noticed_with_the_process_that_wrote_it(base: Path, notice
     assert take(notices) == [Notice(W.TOUCHED | W.WRITTEN, RelPath(b"f"), None, pid)]
 
 
+def test_it_is_known_whether_everything_was_read(base: Path, notices: FanotifyNotices) -> None:
+    assert not notices.waiting()
+    before = notices.emptied
+    foreign(lambda: make(b"root/f"))
+    assert notices.waiting()
+    take(notices)
+    assert not notices.waiting() and notices.emptied > before
+
+
 def test_a_waiting_reader_is_woken(base: Path, notices: FanotifyNotices) -> None:
     async def scene() -> list[Notice]:
         waiting = asyncio.create_task(notices.next())

@@ -63,6 +63,31 @@ def notices(base: Path) -> Iterator[InotifyNotices]:
     notices.close()
 
 
+def test_it_is_known_whether_everything_was_read(base: Path, notices: InotifyNotices) -> None:
+    assert not notices.waiting()
+    before = notices.emptied
+    make(b"root/f")
+    assert notices.waiting() and notices.emptied == before
+    take(notices)
+    assert not notices.waiting() and notices.emptied > before
+
+
+def test_while_the_second_half_of_a_move_is_waited_for_not_everything_was_read(
+    base: Path, notices: InotifyNotices
+) -> None:
+    async def scene() -> None:
+        before = notices.emptied
+        os.rename("root/d", "outside/d")
+        reading = asyncio.create_task(notices.next())
+        await asyncio.sleep(0)
+        assert not reading.done()
+        assert notices.waiting() and notices.emptied == before
+        assert [notice.path for notice in await asyncio.wait_for(reading, 10)] == [b"d"]
+        assert notices.emptied > before
+
+    asyncio.run(scene())
+
+
 def test_files_in_all_directories_are_noticed(base: Path, notices: InotifyNotices) -> None:
     make(b"root/f")
     make(b"root/d/deep/er/\xff")

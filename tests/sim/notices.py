@@ -29,6 +29,7 @@ class SimNotices:
         self._length_max = length_max
         self._queue: deque[Notice] = deque()
         self._filled = asyncio.Event()
+        self.emptied = 0
 
     def start(self) -> None:
         self._disk.watchers.append(self._hear)
@@ -36,6 +37,9 @@ class SimNotices:
     def close(self) -> None:
         if self._hear in self._disk.watchers:
             self._disk.watchers.remove(self._hear)
+
+    def waiting(self) -> bool:
+        return bool(self._queue)
 
     def ignore(self, directory: int, wanted: bool) -> None:
         """Of our own doings nothing is told in any case."""
@@ -45,6 +49,7 @@ class SimNotices:
         notices = list(self._queue)
         self._queue.clear()
         self._filled.clear()
+        self.emptied += 1
         return notices
 
     def overflow(self) -> None:

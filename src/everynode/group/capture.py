@@ -25,6 +25,8 @@ from everynode.model.record import Record
 from everynode.tree.observe import observe
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
 
+NOTICES_LOOK = 0.001
+"""Seconds between looks whether all notices were read."""
 FIRST_AGAIN = 0.002
 """Seconds until a path is looked at again whose record changed during the look."""
 
@@ -74,8 +76,22 @@ class Capture:
         self.busy: dict[RelPath, Busy] = {}
         """What the last looks found in a writer's hands; taken out by who follows such files."""
         self.busy_news = asyncio.Event()
+        self.being_told = False
+        """Notices that were read are being turned into looks."""
         self.followed: set[RelPath] = set()
         """Of those that are still in a writer's hands, the ones of which something was announced all the same."""
+
+    async def hear_out(self) -> None:
+        """Wait until everything that was noticed before the call has been asked to be looked at.
+
+        However busy the loop is: a while that is long enough on one machine is not on another.
+        """
+        notices = self._ground.setup.notices
+        before = notices.emptied
+        while self.being_told or (notices.waiting() and notices.emptied == before):
+            await self._ground.clock.sleep(NOTICES_LOOK)
+        if notices.method == "none":
+            self.scan_wanted.put_nowait(ROOT)
 
     # What wants looking at.
 

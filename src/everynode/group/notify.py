@@ -20,8 +20,12 @@ class Notifier:
 
     async def run(self) -> None:
         notices = self._ground.setup.notices
+        capture = self._capture
         while True:
-            await self.notice(await notices.next())
+            told = await notices.next()
+            capture.being_told = True
+            await self.notice(told)
+            capture.being_told = False
 
     async def notice(self, notices: Iterable[Notice]) -> None:
         capture = self._capture

@@ -55,6 +55,13 @@ class Notices(Protocol):
     async def next(self) -> list[Notice]:
         """Wait for at least one notice; return all that are there, oldest first."""
 
+    @property
+    def emptied(self) -> int:
+        """How often `next` has given out everything that there was to read."""
+
+    def waiting(self) -> bool:
+        """Whether something was told that `next` has not given out yet."""
+
     def ignore(self, directory: int, wanted: bool) -> None:
         """Whether what happens to the objects in the directory of this fd is of no concern (it is filled aside, by us).
 

@@ -34,10 +34,6 @@ if TYPE_CHECKING:
     from everynode.group.peers import Peers
 
 
-NOTICES_WAIT = 0.02
-"""Seconds in which the loop reads every notice that was queued before; inotify pairs moves for 5 ms."""
-
-
 class Waiter:
     def __init__(self, ground: Ground, capture: Capture, scanner: Scanner, keeper: Keeper, heads: HeadsKeeper) -> None:
         self._ground = ground
@@ -62,8 +58,8 @@ class Waiter:
                 await ground.scanned.wait()
                 if path is not None:
                     self._capture.look_soon(path)
-                # What was written before the call is in the kernel's queue by now; the loop reads it meanwhile.
-                await ground.clock.sleep(NOTICES_WAIT)
+                # What was written before the call is in the kernel's queue by now.
+                await self._capture.hear_out()
                 # Of one path it must be sure; of everything, a log that is always open must not keep it for ever.
                 await self._capture.flush(path or ROOT, busy=path is not None)
                 await self._keeper.sync()

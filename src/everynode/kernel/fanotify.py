@@ -17,8 +17,10 @@ See fanotify(7), fanotify_init(2), fanotify_mark(2); FAN_RENAME needs Linux 5.17
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
+import termios
 
 from everynode.kernel import libc
 
@@ -119,6 +121,13 @@ def read_events(group: int, skip_pid: int = 0) -> list[Event] | None:
     except BlockingIOError:
         return None
     return parse_events(buffer, skip_pid)
+
+
+def has_events(group: int) -> bool:
+    """Whether an event waits to be read, whoever made it."""
+    count = bytearray(4)
+    fcntl.ioctl(group, termios.FIONREAD, count)
+    return any(count)
 
 
 def parse_events(buffer: bytes, skip_pid: int = 0) -> list[Event]:

@@ -7,8 +7,10 @@ See inotify(7).
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import struct
+import termios
 
 from everynode.kernel import libc
 
@@ -61,6 +63,13 @@ def remove_watch(queue: int, watch: int) -> None:
     """The kernel answers with IGNORED. OSError EINVAL: it is gone already."""
     if _inotify_rm_watch(queue, watch) < 0:
         raise libc.failure()
+
+
+def has_events(queue: int) -> bool:
+    """Whether an event waits to be read."""
+    count = bytearray(4)
+    fcntl.ioctl(queue, termios.FIONREAD, count)
+    return any(count)
 
 
 def read_events(queue: int) -> list[Event] | None:

@@ -56,6 +56,7 @@ class FanotifyNotices:
         self._group = -1
         self._waiter = ReadableWaiter()
         self._places = Places(-1)
+        self.emptied = 0
 
     def start(self) -> None:
         """Raises MethodUnavailable where fanotify does not work, OSError where the root cannot be opened."""
@@ -93,6 +94,9 @@ class FanotifyNotices:
                 await self._waiter.pause(OWN_NOTICES_PAUSE)
             else:
                 await self._waiter.wait(self._group)
+
+    def waiting(self) -> bool:
+        return self._group >= 0 and kernel.has_events(self._group)
 
     def ignore(self, directory: int, wanted: bool) -> None:
         kernel.ignore_in(self._group, directory, wanted)
@@ -135,6 +139,7 @@ class FanotifyNotices:
         for _ in range(READS_PER_CALL):
             events = kernel.read_events(self._group, self._pid)
             if events is None:
+                self.emptied += 1
                 break
             read = True
             self._take(events, batch)

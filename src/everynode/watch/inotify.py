@@ -59,6 +59,9 @@ class InotifyNotices:
         """Cookie -> (parent's watch, name, path, directory) of moves whose second half has not come."""
         self._unwatched = Unwatched(scan_interval)
         self._rebuilding = False
+        self.emptied = 0
+        self._reading = False
+        """`next` holds notices that it has not given out."""
 
     @property
     def detail(self) -> str:
@@ -88,21 +91,28 @@ class InotifyNotices:
                 os.close(fd)
         self._queue = self._root = -1
 
+    def waiting(self) -> bool:
+        return self._queue >= 0 and (self._reading or kernel.has_events(self._queue))
+
     def ignore(self, directory: int, wanted: bool) -> None:
         """Nothing to do: own doings in a folder of our own are not watched here."""
 
     async def next(self) -> list[Notice]:
         while True:
             batch = Batch(_what)
-            self._drain(batch)
+            self._reading = True
+            empty = self._drain(batch)
             if self._halves:
                 waiting = list(self._halves)
                 await self._waiter.wait(self._queue, MOVE_PAIR_MS / 1000)
-                self._drain(batch)
+                empty = self._drain(batch)
                 self._give_up(waiting, batch)
             self._grow(batch)
             self._unwatched.report_due(batch)
             notices = batch.closed()
+            # What is in a new directory is only found when that is watched.
+            self._reading = bool(self._pending)
+            self.emptied += empty and not self._pending
             if notices:
                 return notices
             if self._pending:
@@ -121,18 +131,20 @@ class InotifyNotices:
 
     # Events
 
-    def _drain(self, batch: Batch) -> None:
+    def _drain(self, batch: Batch) -> bool:
+        """Whether nothing was left to read."""
         for _ in range(READS_PER_CALL):
             events = kernel.read_events(self._queue)
             if events is None:
-                return
+                return True
             for watch, mask, cookie, name in events:
                 if mask & kernel.OVERFLOW:
                     self._rebuild()
-                    return
+                    return False
                 self._take(watch, mask, cookie, name, batch)
             if len(batch) >= NOTICES_PER_CALL:
-                return
+                return False
+        return False
 
     def _take(self, watch: int, mask: int, cookie: int, name: bytes, batch: Batch) -> None:
         if watch == self._vault:

@@ -14,6 +14,7 @@ class PeriodicNotices:
     """`group.seams.Notices` that knows nothing."""
 
     method = "none"
+    emptied = 0
 
     def __init__(self, root: bytes, *, why: str, scan_interval: float = UNWATCHED_SCAN_INTERVAL) -> None:
         self.detail = f"{why}; everything is scanned every {scan_interval:g} s instead"
@@ -28,6 +29,9 @@ class PeriodicNotices:
     def close(self) -> None:
         """May be called twice. Whoever waits in `next` is cancelled."""
         self._closed.set()
+
+    def waiting(self) -> bool:
+        return False
 
     def ignore(self, directory: int, wanted: bool) -> None:
         """Nothing to do: own doings in a folder of our own are not watched here."""

@@ -78,9 +78,13 @@ def new_index() -> Index:
 
 
 class FakeNotices:
-    """Nothing is ever noticed."""
+    """Nothing is ever noticed but what a test puts into `queue`."""
 
     method = "fanotify"
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[list[Notice]] = asyncio.Queue()
+        self.emptied = 0
 
     def start(self) -> None:
         pass
@@ -88,9 +92,13 @@ class FakeNotices:
     def ignore(self, directory: int, wanted: bool) -> None:
         pass
 
+    def waiting(self) -> bool:
+        return not self.queue.empty()
+
     async def next(self) -> list[Notice]:
-        await asyncio.Event().wait()
-        return []
+        notices = await self.queue.get()
+        self.emptied += self.queue.empty()
+        return notices
 
     def close(self) -> None:
         pass

@@ -21,17 +21,19 @@ from everynode.group.follow import Follower
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.keeper import Keeper
+from everynode.group.notify import Notifier
 from everynode.group.requests import Requests
 from everynode.group.scan import Scanner
 from everynode.group.waiting import Waiter
 from everynode.model.ids import Dot, NodeId, Sequence
 from everynode.model.message import Heads
-from everynode.model.path import RelPath
+from everynode.model.notice import Notice, What
+from everynode.model.path import ROOT, RelPath
 from everynode.model.policy import GroupPolicy
 from everynode.report.status import WaitResult
 from everynode.tree.root import Root
 from tests.unit.core.samples import NODE_B, NODE_C, A, dot
-from tests.unit.group.fakes import GROUP, Clock, get, new_ground
+from tests.unit.group.fakes import GROUP, Clock, FakeNotices, get, new_ground
 
 SHORT = 0.05
 """Seconds for what never comes."""
@@ -101,6 +103,37 @@ def test_what_was_written_before_the_call_is_captured_and_on_stable_storage(benc
         assert (result.done, result.reached) == (True, 1)
         assert get(bench.ground.index, b"a").version.siblings[0].dot == dot(A, 1)
         assert bench.ground.index.state.synced == 1
+
+    bench.run(story)
+
+
+def test_what_was_noticed_before_the_call_is_waited_for_however_late_the_notices_are_read(bench: Bench) -> None:
+    """On a busy machine the loop comes to them when it does; until then nothing may be said to be safe."""
+    notices = cast(FakeNotices, bench.ground.setup.notices)
+
+    async def story() -> None:
+        bench.write("a")
+        notices.queue.put_nowait([Notice(What.WRITTEN, RelPath(b"a"))])
+        assert not (await bench.wait(None, 1, SHORT)).done
+        waiting = asyncio.create_task(bench.wait(None, 1))
+        reading = asyncio.create_task(Notifier(bench.ground, bench.capture).run())
+        assert (await waiting).done
+        assert get(bench.ground.index, b"a").version.siblings[0].dot == dot(A, 1)
+        assert bench.ground.index.state.synced == 1
+        reading.cancel()
+
+    bench.run(story)
+
+
+def test_where_nothing_is_noticed_everything_is_looked_at_before_it_is_said_to_be_safe(bench: Bench) -> None:
+    cast(FakeNotices, bench.ground.setup.notices).method = "none"
+
+    async def story() -> None:
+        waiting = asyncio.create_task(bench.wait(None, 1))
+        assert await bench.capture.scan_wanted.get() == ROOT
+        assert not waiting.done()
+        bench.capture.scan_wanted.task_done()
+        assert (await waiting).done
 
     bench.run(story)
 
