@@ -13,6 +13,7 @@ import pytest
 from everynode.group.life import Group
 from everynode.group.scan import Scanner
 from everynode.limits import BRAKE_WINDOW
+from everynode.model.entry import Kind
 from everynode.model.path import RelPath
 from tests.sim.cluster import Cluster, Plan, limits_of
 from tests.sim.disk import Event
@@ -307,6 +308,33 @@ def test_a_removal_that_a_crash_kept_from_being_recorded_deletes_nothing_that_fo
         await come_back(cluster, three)
         record = three.index.get(RelPath(b"p"))
         assert record is not None and len(record.version.siblings) == 1
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_directory_made_for_what_lives_below_it_is_no_users_though_a_crash_kept_it_from_being_recorded(
+    seed: int,
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        three.user.write_file(b"other", b"so that it has to look before it places")
+        one.user.mkdir(b"d")
+        one.user.write_file(b"d/x", b"old")
+        await asyncio.sleep(2.0)
+        cluster.network.partition([frozenset({one.node}), frozenset({two.node, three.node})])
+        one.user.write_file(b"d/x", b"edited")
+        two.user.rmtree(b"d")
+        two.user.write_file(b"d", b"a file in the place of the directory")
+        await asyncio.sleep(2.0)
+        die_when_placed(three, b"d")
+        cluster.network.heal()
+        await asyncio.sleep(2.0)
+        assert not three.running
+        await three.reap()
+        await come_back(cluster, three)
+        record = three.index.get(RelPath(b"d"))
+        assert record is not None and [s.entry.kind for s in record.version.siblings] == [Kind.FILE]
 
     assert play(seed, story) == []
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 import msgspec
 
 from everynode.core.detect import Known, detect
+from everynode.core.plan import plan
+from everynode.core.versions import make_version
 from everynode.group.ground import Ground
 from everynode.limits import SCAN_BATCH
 from everynode.model.entry import Entry, Kind, Stamp
-from everynode.model.record import Record
+from everynode.model.record import Placed, Record
 from everynode.tree.observe import observe
 from everynode.tree.outcome import Absent, Observation, Present
 
@@ -43,7 +45,7 @@ def _look(ground: Ground, records: Sequence[Record]) -> list[Observation]:
 
 
 def _note(ground: Ground, records: Sequence[Record], seen: Sequence[Observation]) -> None:
-    """Runs on the index thread. Whatever is no sibling that is held is left to the scan, as are directories."""
+    """Runs on the index thread. Whatever is not as it was to be placed is left to the scan."""
     index = ground.index
     with index.transaction():
         for record, look in zip(records, seen, strict=True):
@@ -57,8 +59,21 @@ def _note(ground: Ground, records: Sequence[Record], seen: Sequence[Observation]
                 case _:
                     continue
             meaning = detect(record, entry, stamp, index.origin, index.next_sequence())
-            if isinstance(meaning, Known):
-                index.set_placed(msgspec.structs.replace(record, placed=meaning.placed, unplaced=True), record)
+            placed = meaning.placed if isinstance(meaning, Known) else _stand_in(ground, record, entry, stamp)
+            if placed is not None:
+                index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=True), record)
+
+
+def _stand_in(ground: Ground, record: Record, seen: Entry | None, stamp: Stamp | None) -> Placed | None:
+    """A directory that stands only for what lives below it, just as it was to be made; no sibling describes it."""
+    if seen is None or seen.kind != Kind.DIRECTORY or _is_directory(record):
+        return None
+    target = plan(record, ground.setup.policy.conflict, ground.index.lives_below(record.path))
+    if target.entry is None or not seen.equals(target.entry):
+        return None
+    # The other siblings may not be in the vault yet: nobody here has decided about them.
+    alone = make_version([s for s in record.version.siblings if s.dot == target.shown], {})
+    return Placed(alone if len(record.version.siblings) > 1 else record.version, seen, stamp, target.shown)
 
 
 def _is_directory(record: Record) -> bool:
