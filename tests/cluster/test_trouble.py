@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 
 from lab.namespaces import mount_tmpfs, unmount
@@ -86,6 +87,49 @@ def test_a_root_that_was_emptied_with_its_marker_is_no_mass_deletion() -> None:
         cluster[1].start()
         cluster.wait_said(1, "status", text="halted")
         assert (cluster[0].root / "first").read_bytes() == b"first"
+
+
+def test_a_root_that_is_emptied_under_the_running_daemon_deletes_nothing_elsewhere() -> None:
+    with Cluster(2) as cluster:
+        a, b = cluster.nodes
+        for number in range(20):
+            (a.root / f"f{number}").write_bytes(b"%d" % number)
+        cluster.wait_equal()
+        # The marker goes first: from then on nothing that is missing is a deletion.
+        shutil.rmtree(b.root / ".everynode")
+        for path in b.root.iterdir():
+            path.unlink()
+        assert "marker" in cluster.wait_said(1, "status", text="halted")
+        time.sleep(2)  # an absence can only be waited for
+        assert len(list(a.root.glob("f*"))) == 21
+        assert not list(b.root.iterdir()), "and nothing is written where the marker is missing"
+
+
+def test_a_root_that_becomes_read_only_halts_its_group_and_goes_on_when_it_is_writable() -> None:
+    cluster = Cluster(2, group=False)
+    root = cluster.new_tmpfs_root(1, size="32m")
+    with cluster:
+        a, b = cluster.nodes
+        a.add_group()
+        cluster.wait_shared()
+        mount_tmpfs(root, size="32m", options=("remount", "ro"))
+        (a.root / "later").write_bytes(b"later")
+        (a.root / "first").unlink()
+        cluster.wait_said(1, "status", text="mounted read-only")
+        assert b.ask("status").returncode == 1
+        assert "in sync" not in a.ask("status").stdout.splitlines()[0]
+        b.stop()
+        b.start()
+        cluster.wait_said(1, "status", text="mounted read-only")
+        time.sleep(8)  # an absence can only be waited for: more than two tries
+        assert b.alive() and sorted(path.name for path in root.iterdir()) == [".everynode", "first"]
+        assert b.log.read_text().count("is halted") <= 3, "it is said when it changes, not at every try"
+        mount_tmpfs(root, size="32m", options=("remount", "rw"))
+        cluster.wait_there(1, "later", b"later", timeout=60)
+        (root / "mine").write_bytes(b"mine")
+        cluster.wait_there(0, "mine", b"mine")
+        cluster.wait_equal()
+        assert not (a.root / "first").exists()
 
 
 def test_a_full_disk_stops_only_what_does_not_fit_and_ends_when_there_is_room() -> None:

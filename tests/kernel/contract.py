@@ -545,6 +545,7 @@ class KernelContract:
         space = world.kernel.space(world.root)
         assert 0 < space.bytes_free <= space.bytes_total
         assert space.inodes_free > 0
+        assert not space.read_only
 
 
 def swap(kernel: Kernel, one: int, first: bytes, two: int, second: bytes) -> None:

@@ -30,6 +30,7 @@ class Space(NamedTuple):
     bytes_free: int
     bytes_total: int
     inodes_free: int
+    read_only: bool = False
 
 
 class Inode:

@@ -72,6 +72,7 @@ class SpaceNow(msgspec.Struct, frozen=True):
     bytes_total: int
     inodes_free: int
     """sys.maxsize where the filesystem has no fixed number of inodes (btrfs)."""
+    read_only: bool
 
 
 class LinuxKernel:
@@ -254,6 +255,7 @@ class LinuxKernel:
             bytes_free=now.f_bavail * now.f_frsize,
             bytes_total=now.f_blocks * now.f_frsize,
             inodes_free=now.f_favail if now.f_files else sys.maxsize,
+            read_only=bool(now.f_flag & os.ST_RDONLY),
         )
 
 

@@ -48,6 +48,9 @@ class Space(Protocol):
     def bytes_total(self) -> int: ...
     @property
     def inodes_free(self) -> int: ...
+    @property
+    def read_only(self) -> bool:
+        """Nothing can be written there, by nobody."""
 
 
 class Kernel(Protocol):

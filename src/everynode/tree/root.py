@@ -67,6 +67,7 @@ class Root:
         opened = [fd]
         try:
             opened.append(_open_folder(kernel, fd, RESERVED_NAME, create))
+            _check_writable(kernel, shown, fd)
             _claim(kernel, shown, opened[1], group_id, create)
             # The vault holds nothing that is not replaceable by peers or older than the tree: made when missing.
             opened.append(_open_folder(kernel, opened[1], VAULT_NAME, True))
@@ -83,7 +84,7 @@ class Root:
         return cls(kernel, path, group_id, (opened[0], opened[1], opened[2], opened[3]), life)
 
     def check(self) -> None:
-        """Prove that the root is still reached by its path and still bears our marker.
+        """Prove that the root is still reached by its path, can be written to, and still bears our marker.
 
         To be called before anything is read as deleted. Raises GroupHalted.
         """
@@ -99,6 +100,7 @@ class Root:
                     f"another directory stands at the root {shown} than the one that was opened: it was unmounted, "
                     "mounted over or replaced; put the right one back, then start the group again"
                 )
+            _check_writable(self.kernel, shown, fd)
             folder = self.kernel.open_beneath(fd, RESERVED_NAME, OPEN_DIRECTORY)
             try:
                 _claim(self.kernel, shown, folder, self.group_id, False)
@@ -157,6 +159,15 @@ def _halted(shown: str, error: OSError) -> GroupHalted:
         f"the root {shown} {why}; nothing was taken as deleted. Mount or restore it and start the group again, "
         "or remove the group here and add it anew, then what stands there counts as new"
     )
+
+
+def _check_writable(kernel: Kernel, shown: str, fd: int) -> None:
+    """A group that can place nothing, and keep nothing in its vault, says so once instead of at every path."""
+    if kernel.space(fd).read_only:
+        raise GroupHalted(
+            f"the root {shown} is on a filesystem that is mounted read-only, as the kernel leaves one whose disk fails "
+            "(see dmesg); nothing was changed. Mount it writable again, and the group goes on by itself"
+        )
 
 
 def _make_directories(kernel: Kernel, path: bytes) -> int:

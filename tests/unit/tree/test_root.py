@@ -98,6 +98,24 @@ def test_check_notices_a_mount_over_the_root(tmp_path: Path) -> None:
     root.close()
 
 
+@pytest.mark.kernel
+def test_a_root_that_is_read_only_halts_until_it_is_writable_again(tmp_path: Path) -> None:
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], check=True)
+    try:
+        root = open_root(tmp_path, create=True)
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        with pytest.raises(GroupHalted, match="mounted read-only"):
+            root.check()
+        for create in (False, True):
+            with pytest.raises(GroupHalted, match="mounted read-only"):
+                open_root(tmp_path, create=create)
+        subprocess.run(["mount", "-o", "remount,rw", tmp_path], check=True)
+        root.check()
+        root.close()
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 def test_vault_names_are_never_given_twice(tmp_path: Path) -> None:
     first, second = open_root(tmp_path, create=True), open_root(tmp_path)
     names = [root.new_name(b"n") for root in (first, second) for _ in range(100)]

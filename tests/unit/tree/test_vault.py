@@ -73,6 +73,7 @@ def test_the_reserve_is_kept_free(root: Root, kernel: Any) -> None:
         bytes_free = 1000
         bytes_total = 10_000
         inodes_free = 5
+        read_only = False
 
     kernel._real.space = lambda _fd: Space
     assert has_space(root, 500) and not has_space(root, 501)
