@@ -230,3 +230,14 @@ SCRUB_BYTES_PER_SECOND = 16 * MiB
 SCRUB_STEP_BYTES = 4 * MiB  # read in one hop to a thread
 SCRUB_PASSES_MAX = 64  # passes that were asked for and are remembered
 DAMAGED_SHOWN_MAX = 1000  # damaged files that are problems at once after a restart: beyond it the disk is one problem
+
+# Comparing trees. A part of a tree that is hashed: ranges of so many rows first, 1/64 of that where they differ; a
+# million files are 250 hashes, and one difference is found among 64 entries.
+TREE_PART_ROWS = 4096
+TREE_PARTS_MAX = 64  # parts in one message: a quarter of a million rows, about a second of a peer's time
+TREE_PART_ROWS_MAX = 2 * TREE_PART_ROWS  # a part of which a node has more differs in any case
+TREE_ENTRIES = 256  # entries in one message: 4 MiB with the longest paths
+TREE_DIFFERENCES_MAX = 1000  # named; who has more has another tree
+TREE_PENDING_MAX = 4  # questions of one peer that wait
+VERIFY_AGAIN = 0.5  # what was under way is compared again after this...
+VERIFY_PATIENCE = 10.0  # ...for so long

@@ -28,6 +28,7 @@ COMMANDS = {
     "wait": ("work", "wait until changes are on stable storage on other nodes"),
     "hint": ("work", "say that paths have changed"),
     "rescan": ("work", "look at a whole tree again"),
+    "verify": ("verify", "prove that all nodes are equal, or name each difference"),
     "log": ("work", "show what changed, where and by which process"),
     "conflicts": ("versions", "list, show and resolve conflicts"),
     "release": ("holds", "let removals go that are held"),

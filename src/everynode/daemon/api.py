@@ -220,6 +220,16 @@ async def discard(request: HttpRequest) -> Response:
     return answer(await _group(request).discard(body.by))
 
 
+async def verify(request: HttpRequest) -> Response:
+    """Whether the trees of all members are equal; with `contents` after every node has read its contents again."""
+    body = await _body(request, ask.VerifyRequest)
+    number = body.pass_number
+    if number is None and body.contents:
+        number = int.from_bytes(os.urandom(8), "big") >> 11  # exact in JSON
+    result = await _group(request).verify(number, ask.wait_seconds(body.timeout))
+    return answer(msgspec.structs.replace(result, pass_number=number))
+
+
 async def log(request: HttpRequest) -> Response:
     """Events as JSON lines: the newest `?n=`, or those above `?since=`; with `?follow=1` for ever."""
     journal = _node(request).journal
@@ -300,6 +310,7 @@ ROUTES = [
     Route("/v1/groups/{group}/rescan", rescan, methods=["POST"]),
     Route("/v1/groups/{group}/release", release, methods=["POST"]),
     Route("/v1/groups/{group}/discard", discard, methods=["POST"]),
+    Route("/v1/groups/{group}/verify", verify, methods=["POST"]),
     Route("/v1/members", members, methods=["GET"]),
     Route("/v1/members/remove", remove_member, methods=["POST"]),
     Route("/v1/invite", invite, methods=["POST"]),

@@ -18,6 +18,7 @@ from everynode.report.status import (
     Invitation,
     MemberView,
     NodeStatus,
+    VerifyResult,
     WaitResult,
 )
 
@@ -51,6 +52,11 @@ class GroupFacade(Protocol):
         """Bring back a generation (None: the newest) as a local change."""
 
     async def rescan(self) -> None: ...
+    async def verify(self, pass_number: int | None, timeout: float) -> VerifyResult:
+        """Compare with all linked members; with a number (random, below 2^53) after all have read their contents again.
+
+        `timeout` bounds the reading alone: asked again with the same number it goes on.
+        """
 
     async def release(self, by: str | None) -> Decision:
         """Removals that the brake holds may be placed, on all nodes. `by`: only those of this node."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -102,6 +102,14 @@ class ConfigRequest(Request, frozen=True, kw_only=True):
     """What messages about errors call it."""
     check: bool = False
     """Only say what applying it would do."""
+
+
+class VerifyRequest(Request, frozen=True, kw_only=True):
+    contents: bool = False
+    """Read all contents again first, on every node."""
+    pass_number: Annotated[int, msgspec.Meta(ge=0, lt=2**53)] | None = None
+    """Of an answer whose reading was not done: to go on with it."""
+    timeout: float = 30.0
 
 
 class Nothing(Request, frozen=True, kw_only=True):

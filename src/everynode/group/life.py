@@ -32,6 +32,8 @@ from everynode.group.scan import Scanner
 from everynode.group.scrub import Scrubber
 from everynode.group.seams import Links
 from everynode.group.serve import RunServer
+from everynode.group.testify import Testifier
+from everynode.group.verify import Verifier
 from everynode.group.waiting import Waiter
 from everynode.limits import DAMAGED_SHOWN_MAX, START_GRACE
 from everynode.model.hold import Held
@@ -44,6 +46,7 @@ from everynode.report.status import (
     Decision,
     GenerationView,
     GroupStatus,
+    VerifyResult,
     WaitResult,
 )
 from everynode.tree.walk import is_empty
@@ -86,7 +89,9 @@ class Group:
             server,
             self._applier,
             self._brake,
+            Testifier(ground, self._scrubber),
         )
+        self._verifier = Verifier(ground, requests, self._scrubber)
 
     async def run(self, links: Links) -> None:
         """Live until cancelled. Raises GroupHalted for a root, StoreError for an index that cannot be trusted."""
@@ -249,6 +254,9 @@ class Group:
             most[one.span.origin] = max(most.get(one.span.origin, 0), one.files)
         files = sum(most.values()) if discarded is None else discarded.files
         return Decision(files=files, by=tuple(sorted({name(node_of(origin)) for origin in most})))
+
+    async def verify(self, pass_number: int | None, timeout: float) -> VerifyResult:
+        return await self._verifier.verify(pass_number, timeout)
 
     async def conflicts(self) -> list[ConflictView]:
         return await self._history.conflicts()

@@ -18,12 +18,15 @@ from everynode.group.provide import Provider
 from everynode.group.receive import Receiver
 from everynode.group.requests import Requests
 from everynode.group.serve import RunServer
+from everynode.group.testify import Testifier
 from everynode.model.ids import NodeId, Sequence
 from everynode.model.message import (
     Batch,
     Blocks,
     BlocksRequest,
     ComparePart,
+    Entries,
+    EntriesRequest,
     FetchPart,
     FetchRequest,
     Gone,
@@ -31,11 +34,15 @@ from everynode.model.message import (
     GroupHello,
     GroupMessage,
     Heads,
+    ReadRequest,
+    ReadState,
     Released,
     RunCredit,
     RunEnd,
     RunPart,
     RunRequest,
+    TreeParts,
+    TreeRequest,
 )
 
 
@@ -55,6 +62,7 @@ class Peers:
         server: RunServer,
         applier: Applier,
         brake: Brake,
+        testifier: Testifier,
     ) -> None:
         self._ground = ground
         self._announcer = announcer
@@ -67,6 +75,7 @@ class Peers:
         self._server = server
         self._applier = applier
         self._brake = brake
+        self._testifier = testifier
         self._tasks: dict[NodeId, list[asyncio.Task[None]]] = {}
         self._group: asyncio.TaskGroup | None = None
         self._ready = asyncio.Event()
@@ -95,6 +104,7 @@ class Peers:
                 self._announcer.run_peer(peer),
                 self._server.run_peer(peer),
                 self._provider.run_peer(peer),
+                self._testifier.run_peer(peer),
             )
         ]
         state = ground.index.state
@@ -120,6 +130,7 @@ class Peers:
         self._announcer.close(peer)
         self._server.close(peer)
         self._provider.close(peer)
+        self._testifier.close(peer)
         self._requests.closed(peer)
         self._catch_up.closed(peer)
         self._ground.progressed()
@@ -148,7 +159,9 @@ class Peers:
                 self._server.credit(peer, message)
             case BlocksRequest() | FetchRequest():
                 self._provider.request(peer, message)
-            case Blocks() | FetchPart() | Gone():
+            case TreeRequest() | EntriesRequest() | ReadRequest():
+                self._testifier.request(peer, message)
+            case Blocks() | FetchPart() | Gone() | TreeParts() | Entries() | ReadState():
                 self._requests.answered(peer, message)
             case GroupBye():
                 await self.closed(peer)

@@ -10,9 +10,22 @@ from everynode.errors import LinkError
 from everynode.group.ground import Ground
 from everynode.limits import FETCH_TIMEOUT
 from everynode.model.ids import NodeId
-from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
+from everynode.model.message import (
+    Blocks,
+    BlocksRequest,
+    Entries,
+    EntriesRequest,
+    FetchPart,
+    FetchRequest,
+    Gone,
+    ReadRequest,
+    ReadState,
+    TreeParts,
+    TreeRequest,
+)
 
-Answer = Blocks | FetchPart | Gone
+Answer = Blocks | FetchPart | Gone | TreeParts | Entries | ReadState
+Question = BlocksRequest | FetchRequest | TreeRequest | EntriesRequest | ReadRequest
 
 
 class Requests:
@@ -21,7 +34,7 @@ class Requests:
         self._numbers = itertools.count(1)
         self._waiting: dict[NodeId, dict[int, asyncio.Future[Answer]]] = {}
 
-    async def ask(self, peer: NodeId, build: Callable[[int], BlocksRequest | FetchRequest]) -> Answer | None:
+    async def ask(self, peer: NodeId, build: Callable[[int], Question]) -> Answer | None:
         """The peer's answer; None when its link closes or it stays silent."""
         number = next(self._numbers)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

@@ -319,6 +319,12 @@ class Index:
         """Placed tombstones by arrival."""
         return self._list("WHERE flags & 32 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
 
+    def between(self, low: bytes, high: bytes, limit: int) -> list[Record]:
+        """Records of low <= path < high in byte order of paths; an empty `high` is the end."""
+        if high:
+            return self._list("WHERE path >= ? AND path < ? ORDER BY path LIMIT ?", (low, high, limit))
+        return self._list("WHERE path >= ? ORDER BY path LIMIT ?", (low, limit))
+
     def damaged(self, after: int, limit: int) -> list[Record]:
         """Work whose content the disk has lost, by arrival."""
         return self._list("WHERE flags & 1 AND flags & 16 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from everynode.model.entry import Entry
 from everynode.model.hold import Held, Span
 from everynode.model.ids import Digest, Dot, NodeId, Origin, Sequence
 from everynode.model.path import RelPath
@@ -210,6 +211,72 @@ class Gone(Message, frozen=True, array_like=True, tag="gone"):
     request: int
 
 
+TREE_HASH_BYTES = 16
+"""Of ranges of a tree, of versions, of knowledge: enough between nodes that want to know whether they are equal."""
+
+
+class TreeRequest(Message, frozen=True, array_like=True, tag="tree?"):
+    """How do these parts of your tree hash? Part i: bounds[i] <= path < bounds[i + 1]; an empty last one is the end."""
+
+    group: GroupId
+    request: int
+    bounds: tuple[bytes, ...]
+
+
+class TreeParts(Message, frozen=True, array_like=True, tag="tree"):
+    group: GroupId
+    request: int
+    heard: bytes
+    """Hash of the sender's knowledge."""
+    unplaced: int
+    hashes: tuple[bytes, ...]
+    """One for each part, of what is placed in it in the order of paths; empty: more than anybody asks for in one."""
+
+
+class EntriesRequest(Message, frozen=True, array_like=True, tag="entries?"):
+    """What stands at low <= path < high? An empty `high` is the end."""
+
+    group: GroupId
+    request: int
+    low: bytes
+    high: bytes
+
+
+class TreeEntry(msgspec.Struct, frozen=True, array_like=True):
+    path: RelPath
+    entry: Entry | None
+    """What is placed; None: nothing yet."""
+    version: bytes
+    """Hash of siblings and context."""
+    unplaced: bool
+
+
+class Entries(Message, frozen=True, array_like=True, tag="entries"):
+    group: GroupId
+    request: int
+    heard: bytes
+    entries: tuple[TreeEntry, ...]
+    then: bytes
+    """Where to ask on from; empty: that was all."""
+
+
+class ReadRequest(Message, frozen=True, array_like=True, tag="read?"):
+    """Read all your contents again, once for each number; how far is it?"""
+
+    group: GroupId
+    request: int
+    pass_number: int
+
+
+class ReadState(Message, frozen=True, array_like=True, tag="read"):
+    group: GroupId
+    request: int
+    seen: int
+    expected: int
+    damaged: int
+    done: bool
+
+
 class GroupBye(Message, frozen=True, array_like=True, tag="group."):
     """The sender does not hold this group (any more), or has halted it."""
 
@@ -235,6 +302,12 @@ AnyMessage = (
     | FetchRequest
     | FetchPart
     | Gone
+    | TreeRequest
+    | TreeParts
+    | EntriesRequest
+    | Entries
+    | ReadRequest
+    | ReadState
     | GroupBye
 )
 
@@ -253,5 +326,11 @@ GroupMessage = (
     | FetchRequest
     | FetchPart
     | Gone
+    | TreeRequest
+    | TreeParts
+    | EntriesRequest
+    | Entries
+    | ReadRequest
+    | ReadState
     | GroupBye
 )

@@ -9,7 +9,18 @@ from everynode import limits
 from everynode.errors import LinkError
 from everynode.model.ids import NodeId
 from everynode.model.member import Member
-from everynode.model.message import AnyMessage, Blocks, FetchPart, Hello, Ping, RunEnd, RunPart
+from everynode.model.message import (
+    AnyMessage,
+    Blocks,
+    Entries,
+    FetchPart,
+    Hello,
+    Ping,
+    RunEnd,
+    RunPart,
+    TreeParts,
+    TreeRequest,
+)
 from everynode.net.channel import Channel, Lane
 from everynode.wire.codec import decode
 from everynode.wire.frames import frame_of
@@ -17,7 +28,7 @@ from everynode.wire.frames import frame_of
 PROTOCOL = 1
 
 # What may be large and in a hurry for nobody. RunEnd closes the parts before it and must not overtake them.
-_BULK = (FetchPart, Blocks, RunPart, RunEnd)
+_BULK = (FetchPart, Blocks, RunPart, RunEnd, TreeRequest, TreeParts, Entries)
 
 LinkChannel = Channel[AnyMessage | bytes]
 

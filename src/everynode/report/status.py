@@ -265,6 +265,55 @@ class WaitReply(msgspec.Struct, frozen=True, kw_only=True):
     groups: dict[str, WaitResult] = {}
 
 
+class VerifyDifference(AtPath, frozen=True, kw_only=True):
+    what: tuple[str, ...]
+    """In what: `existence`, or some of `kind`, `content`, `mode`, `owner`, `time`."""
+    nodes: dict[str, str]
+    """Name of the node -> what stands there, for a person."""
+    pending: bool = False
+    """Somebody has not heard of it, or not placed it yet: it may go away by itself."""
+
+
+class VerifyNode(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    state: Literal["equal", "differs", "syncing", "unreachable"]
+    """As compared with the node that was asked. `syncing`: nothing differs but what is under way."""
+
+
+class ReadProgress(msgspec.Struct, frozen=True):
+    seen: int
+    expected: int
+    damaged: int
+    """Files whose content the disk has lost, found in this reading."""
+    done: bool
+
+
+class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):
+    group: str
+    node: str
+    """The one that compared itself with the others."""
+    entries: int
+    hash: str
+    """Of the whole tree as it is placed on that node, hexadecimal; empty: contents are still being read."""
+    nodes: tuple[VerifyNode, ...]
+    differences: tuple[VerifyDifference, ...] = ()
+    """The first limits.TREE_DIFFERENCES_MAX."""
+    more: bool = False
+    reading: dict[str, ReadProgress] = {}
+    """By node, where contents were to be read again."""
+    pass_number: int | None = None
+    """To ask again with, while contents are being read."""
+
+    @property
+    def exit_code(self) -> int:
+        states = {node.state for node in self.nodes}
+        if states & {"differs", "syncing"} or any(progress.damaged for progress in self.reading.values()):
+            return EXIT_NOT_IN_SYNC
+        if "unreachable" in states:
+            return EXIT_UNREACHABLE
+        return EXIT_OK if self.hash else EXIT_NOT_IN_SYNC
+
+
 class MemberView(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     name: str

@@ -20,6 +20,8 @@ from everynode.model.message import (
     Blocks,
     BlocksRequest,
     ComparePart,
+    Entries,
+    EntriesRequest,
     FetchPart,
     FetchRequest,
     Gone,
@@ -28,14 +30,19 @@ from everynode.model.message import (
     Heads,
     Hello,
     Ping,
+    ReadRequest,
+    ReadState,
     Released,
     RunCredit,
     RunEnd,
     RunPart,
     RunRequest,
     Statements,
+    TreeParts,
+    TreeRequest,
 )
 from everynode.model.path import parse_path
+from everynode.wire.comparison import check_comparison
 from everynode.wire.records import Malformed, check_dot, check_records, check_span, check_vector
 
 _GROUP_ID_BYTES = 16
@@ -124,6 +131,9 @@ def _check(message: AnyMessage) -> None:
             _check_group_request(message.group, message.request)
         case RunCredit():
             _check_group_request(message.group, message.run)
+        case TreeRequest() | TreeParts() | EntriesRequest() | Entries() | ReadRequest() | ReadState():
+            _check_group_request(message.group, message.request)
+            check_comparison(message)
         case Ping():
             _check_range("a ping", message.number, 0, _INT64_MAX)
         case GroupHello():

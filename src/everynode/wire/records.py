@@ -115,12 +115,12 @@ def _check_version(version: Version) -> None:
 
 def _check_sibling(sibling: Sibling) -> None:
     check_dot(sibling.origin, sibling.sequence)
-    _check_entry(sibling.entry)
+    check_entry(sibling.entry)
     if sibling.content and not sibling.live:
         raise Malformed("a tombstone that claims to change content")
 
 
-def _check_entry(entry: Entry) -> None:
+def check_entry(entry: Entry) -> None:
     if not 0 <= entry.mode <= _MODE_MAX:
         raise Malformed(f"a mode is {entry.mode:o}, outside 0..{_MODE_MAX:o}")
     if not (0 <= entry.uid <= _OWNER_MAX and 0 <= entry.gid <= _OWNER_MAX):

@@ -186,6 +186,21 @@ def test_rescan_asks_all_groups_or_one(api: RunningApi) -> None:
     assert run(api, "rescan", "nope").exit_code == 2
 
 
+def test_verify_says_that_all_are_equal_or_names_what_differs(api: RunningApi) -> None:
+    equal = run(api, "verify")
+    assert (equal.exit_code, "b: equal" in equal.output) == (0, True)
+    contents = run(api, "verify", "www", "--contents")
+    assert (contents.exit_code, "all contents read again" in contents.output) == (0, True)
+    api.node.group.in_sync = False
+    differs = run(api, "verify", "www")
+    assert differs.exit_code == 1
+    assert "caf\\xe9.html: mode" in differs.output and "b: file 0600" in differs.output
+    (group,) = json.loads(run(api, "verify", "--json").output)["groups"]
+    assert group["differences"][0]["what"] == ["mode"] and group["nodes"] == [{"name": "b", "state": "differs"}]
+    assert api.node.group.asked == [("verify", False), ("verify", True), ("verify", False), ("verify", False)]
+    assert run(api, "verify", "nope").exit_code == 2
+
+
 def test_problems_are_counted_even_when_there_are_none(api: RunningApi) -> None:
     result = run(api, "problems")
     assert (result.exit_code, result.output) == (0, "no problems\n")

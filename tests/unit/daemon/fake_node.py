@@ -25,7 +25,11 @@ from everynode.report.status import (
     MemberView,
     NodeStatus,
     PeerStatus,
+    ReadProgress,
     SiblingView,
+    VerifyDifference,
+    VerifyNode,
+    VerifyResult,
     WaitResult,
     path_fields,
 )
@@ -88,6 +92,22 @@ class FakeGroup:
 
     async def restore(self, path: RelPath, name: str | None) -> None:
         self.asked.append(("restore", path, name))
+
+    async def verify(self, pass_number: int | None, timeout: float) -> VerifyResult:
+        self.asked.append(("verify", pass_number is not None))
+        differing = VerifyDifference(
+            **path_fields(PATH), what=("mode",), nodes={"a": "file 0644", "b": "file 0600"}, pending=False
+        )
+        reading = {"a": ReadProgress(3, 3, 0, True)} if pass_number is not None else {}
+        return VerifyResult(
+            group="www",
+            node="a",
+            entries=3,
+            hash="ab" * 32,
+            nodes=(VerifyNode(name="b", state="equal" if self.in_sync else "differs"),),
+            differences=() if self.in_sync else (differing,),
+            reading=reading,
+        )
 
     async def rescan(self) -> None:
         self.asked.append("rescan")
