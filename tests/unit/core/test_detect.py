@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from everynode.core.detect import Change, Known, Nothing, Restamp, detect, overlay
@@ -333,3 +334,39 @@ def test_a_new_time_of_a_directory_does_not_strip_an_owner_that_could_not_be_set
     of = version(live(B, 1, directory(uid=5)))
     made = change(record(of, placed(of, directory(uid=0))), directory(uid=0, mtime=9))
     assert made.sibling.entry == directory(uid=5, mtime=9)
+
+
+# What the disk has lost.
+
+GOOD = version(live(B, 1, file(b"good")))
+DAMAGED = msgspec.structs.replace(placed(GOOD, file(b"bad!")), damaged=True)
+LOST = record(GOOD, DAMAGED, unplaced=True)
+
+
+def test_a_damaged_file_that_is_looked_at_again_stays_damaged_and_makes_no_dot() -> None:
+    meaning = look(LOST, file(b"bad!"))
+    assert isinstance(meaning, Restamp) and meaning.placed.damaged
+
+
+def test_a_damaged_file_that_shows_its_content_again_was_repaired() -> None:
+    meaning = look(LOST, file(b"good"))
+    assert isinstance(meaning, Restamp)
+    assert (meaning.placed.damaged, meaning.placed.entry) == (False, file(b"good"))
+
+
+def test_who_changes_the_mode_of_a_damaged_file_changes_that_alone() -> None:
+    meaning = change(LOST, file(b"bad!", mode=0o600))
+    assert meaning.sibling.entry == file(b"good", mode=0o600)
+    assert meaning.placed.damaged and meaning.placed.entry == file(b"bad!", mode=0o600)
+
+
+def test_who_renames_the_directory_of_a_damaged_file_takes_no_damage_along() -> None:
+    meaning = change(None, file(b"bad!"), donor=DAMAGED)
+    assert meaning.sibling.entry == file(b"good")
+    assert meaning.placed.damaged
+
+
+def test_who_writes_over_a_damaged_file_decides() -> None:
+    meaning = change(LOST, file(b"new"))
+    assert meaning.sibling.entry == file(b"new")
+    assert not meaning.placed.damaged

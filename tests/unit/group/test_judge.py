@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from everynode.core.plan import Step, plan
@@ -321,3 +322,39 @@ def test_what_was_found_as_it_had_been_heard_and_not_synced_yet_is_no_users_chan
     put(index, record(of, placed(of), path=b"a", unplaced=True))
     assert judged(index, b"a", see(file(b"")), suspect_above=4).announcements == []
     assert get(index, b"a").version == of
+
+
+# What the disk has lost.
+
+
+def quiet(index: Index, entry: Entry) -> Present:
+    """Something else stands there under the very stamp that was recorded."""
+    stand(index, f=file(b"good"))
+    record = get(index, b"f")
+    assert record.placed is not None and record.placed.stamp is not None
+    return Present(entry, record.placed.stamp)
+
+
+def test_another_content_under_the_same_stamp_is_nobodys_work_and_only_doubted(index: Index) -> None:
+    seen = quiet(index, file(b"bad!"))
+    before = get(index, b"f")
+    judgement = judged(index, b"f", seen)
+    assert judgement.doubtful == [b"f"]
+    assert not judgement.announcements and get(index, b"f") == before
+
+
+def test_who_was_seen_to_write_is_believed_whatever_the_stamp_says(index: Index) -> None:
+    seen = quiet(index, file(b"new!"))
+    judgement = judge(index, [look(index, b"f", seen, noticed=True)], None)
+    assert not judgement.doubtful and len(judgement.announcements) == 1
+
+
+def test_a_damaged_file_that_went_with_its_directory_is_work_under_its_new_name(index: Index) -> None:
+    stand(index, f=file(b"good"))
+    old = get(index, b"f")
+    assert old.placed is not None
+    damaged = msgspec.structs.replace(old.placed, entry=file(b"bad!"), damaged=True)
+    moved = Looked(RelPath(b"new"), None, Unchanged(), msgspec.structs.replace(old, placed=damaged))
+    judgement = judge(index, [moved], None)
+    assert judgement.work and get(index, b"new").unplaced
+    assert get(index, b"new").version.siblings[0].entry == file(b"good")
