@@ -44,6 +44,8 @@ class Look:
     """Where it stood before its directory was renamed."""
     noticed: bool = False
     """Somebody was seen to write, rename or delete it."""
+    finished: bool = False
+    """So after the last look: whoever had it then may have let go of it."""
     scan_after: RelPath | None = None
     """A directory to be scanned when this look is judged."""
     deep: bool = False
@@ -115,6 +117,7 @@ class Capture:
         look.pid = pid or look.pid
         look.donor = None if look.forced else donor or look.donor
         look.noticed = look.noticed or noticed
+        look.finished = look.finished or noticed
         look.deep = look.deep or deep
         look.scan_after = scan_after or look.scan_after
         self._wake.set()
@@ -360,7 +363,7 @@ class Capture:
         due = self._ground.clock.monotonic() + delay
         newer = self._looks.get(path)
         if newer is None:
-            self._looks[path] = replace(look, due=due, attempts=attempts)
+            self._looks[path] = replace(look, due=due, attempts=attempts, finished=False)
             self._wake.set()
         else:
             newer.attempts = attempts
@@ -372,7 +375,8 @@ class Capture:
     async def flush(self, below: RelPath, *, busy: bool) -> None:
         """Wait until everything that was noticed at or below a path before the call has been judged.
 
-        Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`.
+        Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`; but a
+        writer who was seen to finish since the last look has them no more.
         """
         for _ in range(2):  # a scan finds looks, and a look may want a scan
             await self.scan_wanted.join()
@@ -387,7 +391,7 @@ class Capture:
             self._in_hand
             or (below == ROOT and self._names_due is not None)
             or any(
-                (busy or not look.attempts) and (path == below or is_below(path, below))
+                (busy or look.finished or not look.attempts) and (path == below or is_below(path, below))
                 for path, look in self._looks.items()
             )
         ):

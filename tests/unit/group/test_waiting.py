@@ -125,6 +125,26 @@ def test_what_was_noticed_before_the_call_is_waited_for_however_late_the_notices
     bench.run(story)
 
 
+def test_what_was_busy_when_it_was_looked_at_and_closed_before_the_call_is_waited_for(bench: Bench) -> None:
+    async def story() -> None:
+        with open(bench.tree / "a", "wb") as writer:
+            writer.write(b"half")
+            writer.flush()
+            bench.capture.look_soon(RelPath(b"a"))
+            while not bench.capture.is_busy(RelPath(b"a")):
+                await asyncio.sleep(0)
+            # That of a writer who goes on is not waited for, and that he wrote more is no end of it.
+            bench.capture.look_soon(RelPath(b"a"), delay=1000.0, forced=True)
+            await asyncio.wait_for(bench.capture.flush(ROOT, busy=False), LONG)
+            assert bench.ground.index.get(RelPath(b"a")) is None
+        bench.capture.look_soon(RelPath(b"a"), forced=True, noticed=True)
+        await bench.wait(None, 1)
+        assert get(bench.ground.index, b"a").version.siblings[0].dot == dot(A, 1)
+        assert bench.ground.index.state.synced == 1
+
+    bench.run(story)
+
+
 def test_where_nothing_is_noticed_everything_is_looked_at_before_it_is_said_to_be_safe(bench: Bench) -> None:
     cast(FakeNotices, bench.ground.setup.notices).method = "none"
 
