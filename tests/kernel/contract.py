@@ -244,6 +244,18 @@ class KernelContract:
         assert world.kernel.copy_range(source, target, 100, 10, 8) == 0
         assert world.read(b"target") == b"3456\0\x0089"
 
+    def test_a_clone_is_the_whole_source_or_is_refused(self, world: World) -> None:
+        world.write(b"source", bytes(range(256)) * 300)
+        target = world.open(b"target", os.O_RDWR | os.O_CREAT, 0o600)
+        source = world.open(b"source")
+        try:
+            world.kernel.clone(source, target)
+        except OSError as error:
+            assert error.errno in (errno.EOPNOTSUPP, errno.ENOTTY, errno.EINVAL)
+            assert world.read(b"target") == b""
+        else:
+            assert world.read(b"target") == bytes(range(256)) * 300
+
     def test_an_unlinked_file_stays_usable_while_open(self, world: World) -> None:
         world.write(b"file", b"content")
         fd = world.open(b"file", os.O_RDWR)

@@ -235,6 +235,11 @@ class FakeKernel:
         self._after("copy_range", writer.name.name)
         return copied
 
+    def clone(self, source: int, target: int) -> None:
+        self._readable(source, "clone")
+        self._writable(target, "clone")
+        raise failure(errno.EOPNOTSUPP)
+
     # -- looking ----------------------------------------------------------------------------------
 
     def stat_fd(self, fd: int) -> FakeStat:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 
 from everynode.group.capture import Capture
 from everynode.group.first import first_of
 from everynode.group.ground import Ground
+from everynode.index.vault_catalogue import COPIED_OPEN, Kept
 from everynode.limits import (
     FOLLOW_AGE_MAX,
     FOLLOW_BYTES_PER_SECOND,
@@ -15,16 +17,19 @@ from everynode.limits import (
 )
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
-from everynode.tree.follow import Followed, Stood, follow
+from everynode.tree.follow import Followed, Stood, copy_open, follow
 from everynode.tree.outcome import Busy
+from everynode.tree.vault import remove
 
 AGAIN = 0.05
 """Seconds until a path is tried again that apply or capture has in hand."""
 
+NO_COPIES = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM)
+"""What "this filesystem cannot clone a file" looks like."""
 NOT_FOLLOWED = "is held open for writing; it is sent when it is closed, because `follow_seconds` is 0"
 NEVER_QUIET = (
-    "is held open for writing, and what stood in it is being changed, not only added to: "
-    "no state of it can be told to be whole; it is sent when it is closed, or rests"
+    "is held open for writing, and what stood in it is being changed, not only added to: no state of it can be told "
+    "to be whole, and this filesystem cannot copy it at one instant; it is sent when it is closed, or rests"
 )
 
 
@@ -36,6 +41,8 @@ class Open:
     pause: float
     stood: Stood | None = None
     """As it was read last."""
+    copy: bytes = b""
+    """Name in the vault of a copy of what was announced last; empty: there is none."""
     failed: int = 0
     """How often in a row what had been read before was not there any more."""
 
@@ -44,18 +51,27 @@ class Follower:
     """Reads each open file at half its age limit: what one read finds and the next finds again is announced.
 
     So what is added to a file is announced within its age limit; a file to which nothing comes is read ever more
-    rarely; and one that is changed in the middle is a problem until it rests or is closed.
+    rarely; and one that is changed in the middle is a problem until it rests or is closed. Where the filesystem copies
+    a file at one instant (reflinks), that copy is announced instead, however the file is written to, and peers are
+    served from it until the next one.
     """
 
     def __init__(self, ground: Ground, capture: Capture) -> None:
         self._ground = ground
         self._capture = capture
         self._open: dict[RelPath, Open] = {}
+        self._copies = True
+        """As far as is known the filesystem can make copies of one instant."""
 
     async def run(self) -> None:
         """Follow what capture finds open, for ever; one file is read at a time."""
         ground = self._ground
         await ground.scanned.wait()
+        pause = self._pause(0)
+        for kept in await ground.clock.offload_index(ground.index.vault.all):
+            if kept.why == COPIED_OPEN:  # of the last life of this daemon; it goes when its file is closed
+                await self._remove(self._open[kept.path].copy if kept.path in self._open else b"")
+                self._open[kept.path] = Open(ground.clock.monotonic() + pause, pause, copy=kept.name)
         while True:
             self._take_in()
             now = ground.clock.monotonic()
@@ -91,7 +107,7 @@ class Follower:
             known.due = clock.monotonic() + AGAIN
             return
         if not self._capture.is_busy(path):
-            self._drop(path)
+            await self._drop(path)
             return
         if not ground.setup.policy.follow_seconds:
             ground.problems.looking(path, Trouble.NEVER_QUIET, NOT_FOLLOWED)
@@ -99,14 +115,63 @@ class Follower:
             return
         # Before the file is read: if anything is placed or captured there meanwhile, what was read is out of date.
         read = await clock.offload_index(self._capture.read_record, path)
-        followed = await clock.offload(follow, ground.setup.root, path, known.stood)
+        followed = await clock.offload(self._read_open, path, known.stood)
         if followed is None:
-            self._drop(path)
-            self._capture.look_soon(path)
+            self._capture.look_soon(path)  # it is at rest, or tells of its trouble
+            self._come_back(known, known.pause)
         else:
+            if followed.copy:  # before anybody hears of it
+                await self._keep(path, followed)
             if followed.seen is not None and await self._capture.take(path, read, followed.seen):
                 self._capture.followed.add(path)
+            if followed.copy:
+                # What this node says of the path stays to be had, be it this copy or the one before.
+                shown = await clock.offload_index(self._is_placed, path, followed.copy)
+                known.copy, unwanted = (followed.copy, known.copy) if shown else (known.copy, followed.copy)
+                await self._remove(unwanted)
             self._read(path, known, followed)
+
+    def _read_open(self, path: RelPath, stood: Stood | None) -> Followed | None:
+        """Runs on a thread."""
+        root = self._ground.setup.root
+        if self._copies:
+            try:
+                return copy_open(root, path, stood)
+            except OSError as error:
+                # A full disk, or an error of the device, refuses it for this once.
+                self._copies = error.errno not in NO_COPIES
+        return follow(root, path, stood)
+
+    async def _keep(self, path: RelPath, followed: Followed) -> None:
+        assert followed.seen is not None
+        kept = Kept(followed.copy, path, followed.seen.entry, self._ground.clock.now_ns(), COPIED_OPEN)
+        index = self._ground.index
+
+        def add() -> None:
+            with index.transaction():
+                index.vault.add(kept)
+
+        await self._ground.clock.offload_index(add)
+
+    def _is_placed(self, path: RelPath, copy: bytes) -> bool:
+        """Runs on the index thread."""
+        index = self._ground.index
+        record, kept = index.get(path), index.vault.get(copy)
+        placed = record.placed if record is not None else None
+        there = placed.entry if placed is not None else None
+        return kept is not None and there is not None and there.same_content(kept.entry)
+
+    async def _remove(self, name: bytes) -> None:
+        """A copy that nobody is to be served from any more. The catalogue forgets first: a crash leaves a leftover."""
+        index, clock = self._ground.index, self._ground.clock
+
+        def forget() -> None:
+            with index.transaction():
+                index.vault.drop(name)
+
+        if name:
+            await clock.offload_index(forget)
+            await clock.offload(remove, self._ground.setup.root, [name])
 
     def _read(self, path: RelPath, known: Open, followed: Followed) -> None:
         """Soon again while it grows; ever more rarely while nothing comes, or nothing of it can be used."""
@@ -132,9 +197,10 @@ class Follower:
         known.pause = pause
         known.due = self._ground.clock.monotonic() + pause
 
-    def _drop(self, path: RelPath) -> None:
-        del self._open[path]
+    async def _drop(self, path: RelPath) -> None:
+        known = self._open.pop(path)
         self._capture.followed.discard(path)
+        await self._remove(known.copy)
 
 
 def _has_moved(stood: Stood, busy: Busy) -> bool:

@@ -13,7 +13,7 @@ from everynode.group.brake import Brake
 from everynode.group.commit import adopt
 from everynode.group.ground import Ground
 from everynode.group.silence import Silence
-from everynode.index.vault_catalogue import Kept
+from everynode.index.vault_catalogue import COPIED_OPEN, Kept
 from everynode.limits import (
     BUSY_LOOK_INTERVAL_MS,
     FORGET_BATCH,
@@ -27,6 +27,7 @@ from everynode.model.ids import Digest
 from everynode.model.path import ROOT, RelPath
 from everynode.model.record import Vector
 from everynode.report.audit import Happening
+from everynode.tree.follow import COPY_KIND
 from everynode.tree.observe import observe_vaulted
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
 from everynode.tree.vault import bytes_short, leftovers, partials, remove
@@ -138,7 +139,8 @@ class Keeper:
             for sibling in record.version.siblings
             if sibling.live
         }
-        kept = index.vault.all()
+        # Copies of open files are what peers are served from until the next one.
+        kept = [kept for kept in index.vault.all() if kept.why != COPIED_OPEN]
         generations = [Generation(k.name, k.path, k.entry.size, k.kept_ns, k.entry.digest in pinned) for k in kept]
         spare = surplus(generations, self._ground.setup.policy.vault, now_ns, short)
         spare = [generation for generation in spare if not self._hidden(generation)]
@@ -170,6 +172,9 @@ class Keeper:
         for left in await ground.clock.offload(leftovers, setup.root, names):
             if left.name.startswith(b"p-"):
                 continue  # parts of a content that is being fetched
+            if left.name.startswith(COPY_KIND):
+                await ground.clock.offload(remove, setup.root, [left.name])
+                continue
             seen = await self._look(left.name)
             if left.kind is Kind.DIRECTORY or type(seen) is Absent:
                 await ground.clock.offload(remove, setup.root, [left.name])

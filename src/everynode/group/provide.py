@@ -112,7 +112,14 @@ class Provider:
         record = index.get(path)
         placed = record.placed if record is not None else None
         if placed is not None and placed.entry is not None and placed.stamp and placed.entry.digest == digest:
-            return Location(path, b"", placed.stamp, placed.entry.size)
+            # One without ctime may be of a file that somebody holds open, of which there may be a copy.
+            copied = None if placed.stamp.ctime_ns else self._in_vault(digest)
+            return copied or Location(path, b"", placed.stamp, placed.entry.size)
+        return self._in_vault(digest)
+
+    def _in_vault(self, digest: Digest) -> Location | None:
+        """Runs on the index thread."""
+        index = self._ground.index
         root = self._ground.setup.root
         for kept in index.vault.of_digest(digest):
             try:

@@ -13,9 +13,12 @@ from everynode.model.entry import Entry
 from everynode.model.ids import Digest
 from everynode.model.path import RelPath
 
+COPIED_OPEN = "open"
+"""Why a copy of a file is kept that somebody holds open: it was announced, and the file goes on changing."""
+
 
 class Kept(msgspec.Struct, frozen=True):
-    """One generation. `why`: replaced, deleted, loser, displaced."""
+    """One generation. `why`: replaced, deleted, loser, displaced, COPIED_OPEN."""
 
     name: bytes
     path: RelPath

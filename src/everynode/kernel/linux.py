@@ -32,6 +32,7 @@ _RESOLVE = _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS | _R
 _OPEN_HOW = struct.Struct("=QQQ")  # flags, mode, resolve
 # openat2 answers EAGAIN when a rename anywhere below raced with a ".."; the man page says: retry.
 _AGAIN_MAX = 128
+_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 # linux/stat.h, linux/fcntl.h
 _UTIME_OMIT = 0x3FFFFFFE
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -137,6 +138,9 @@ class LinuxKernel:
     @direct(os.copy_file_range)
     def copy_range(self, source: int, target: int, length: int, source_offset: int, target_offset: int) -> int:
         return os.copy_file_range(source, target, length, source_offset, target_offset)
+
+    def clone(self, source: int, target: int) -> None:
+        fcntl.ioctl(target, _FICLONE, source)
 
     def drop_cache(self, fd: int) -> None:
         os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)

@@ -88,6 +88,12 @@ class Kernel(Protocol):
     def drop_cache(self, fd: int) -> None:
         """Advise that what is cached of the file is not wanted: what is read next comes from the disk, if it can."""
 
+    def clone(self, source: int, target: int) -> None:
+        """FICLONE: all of `source`, as it is at one instant, into the empty `target`, sharing what lies on the disk.
+
+        EOPNOTSUPP, EXDEV, EINVAL, ENOTTY: not on this filesystem.
+        """
+
     def stat_fd(self, fd: int) -> Stat: ...
     def stat_at(self, directory: int, name: bytes) -> Stat:
         """Never follows a symlink."""

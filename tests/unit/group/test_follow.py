@@ -13,9 +13,11 @@ import pytest
 
 from everynode.content.blocks import BlockLists
 from everynode.group.announce import Announcer
+from everynode.group.brake import Brake
 from everynode.group.capture import Capture
 from everynode.group.follow import Follower
 from everynode.group.ground import Ground
+from everynode.group.keeper import Keeper
 from everynode.group.provide import Provider
 from everynode.limits import BLOCK_BYTES, FOLLOW_AGE_MAX, FOLLOW_BYTES_PER_SECOND, INLINE_BYTES_MAX
 from everynode.model.ids import Digest
@@ -132,7 +134,7 @@ def test_a_file_to_which_nothing_comes_is_announced_once_and_read_ever_more_rare
 
         async def offload(function: Callable[..., Any], *arguments: object) -> Any:
             nonlocal reads
-            reads += getattr(function, "__name__", "") == "follow"
+            reads += getattr(function, "__name__", "") == "_read_open"
             return await real(function, *arguments)
 
         monkeypatch.setattr(bench.clock, "offload", offload)
@@ -238,7 +240,7 @@ def test_what_was_placed_or_captured_while_it_was_read_is_not_superseded(
 
         async def offload(function: Callable[..., Any], *arguments: object) -> Any:
             result = await real(function, *arguments)
-            if getattr(function, "__name__", "") == "follow":
+            if getattr(function, "__name__", "") == "_read_open":
                 writer.write(b"the end\n")
                 writer.close()
                 await bench.notice()
@@ -310,5 +312,71 @@ def test_peers_get_what_was_announced_while_the_file_grows_and_not_when_it_is_ch
         assert isinstance(await ask(5, 0, size), Gone)
         assert LOG in bench.doubted
         serving.cancel()
+
+    bench.run(story)
+
+
+@pytest.fixture
+def cloning(root: Root, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a filesystem that can copy at one instant."""
+
+    def clone(source: int, target: int) -> None:
+        os.pwrite(target, os.pread(source, 1 << 30, 0), 0)
+
+    monkeypatch.setattr(root.kernel, "clone", clone)
+
+
+def copies(bench: Bench) -> list[str]:
+    return [name for name in os.listdir(bench.log.parent / ".everynode" / "vault") if name.startswith("o-")]
+
+
+@pytest.mark.usefixtures("cloning")
+@pytest.mark.parametrize("size", [9, 3 * BLOCK_BYTES])
+def test_a_file_that_is_changed_in_the_middle_is_followed_where_it_can_be_copied(bench: Bench, size: int) -> None:
+    async def story(writer: BinaryIO) -> None:
+        serving = asyncio.create_task(bench.provider.run_peer(NODE_B))
+        writer.write(bytes(size))
+        for number in range(1, 5):
+            content = bytes([number]) + bytes(size - 1)
+            os.pwrite(writer.fileno(), content, 0)
+            await bench.notice(pass_by=AGE / 2)
+            assert bench.announced() == digest_bytes(content)
+            assert len(copies(bench)) == 1 and len(bench.ground.index.vault.all()) == 1
+            os.pwrite(writer.fileno(), b"changed", 0)
+            digest = Digest(digest_bytes(content))
+            bench.provider.request(NODE_B, FetchRequest(GROUP, number, LOG, digest, 0, size))
+            await bench.let(0)
+            part = bench.links.to(NODE_B)[-1]
+            assert isinstance(part, FetchPart) and part.data == content
+        assert not bench.troubles()
+        writer.close()
+        await bench.notice(pass_by=AGE)
+        assert not copies(bench) and not bench.ground.index.vault.all()
+        serving.cancel()
+
+    bench.run(story)
+
+
+@pytest.mark.usefixtures("cloning")
+def test_a_copy_outlives_the_bounds_of_the_vault_and_the_daemon_but_not_the_close(bench: Bench) -> None:
+    async def story(writer: BinaryIO) -> None:
+        writer.write(b"content")
+        await bench.notice(pass_by=AGE)
+        (name,) = copies(bench)
+        bench.clock.now += 1000 * 86_400
+        keeper = Keeper(bench.ground, bench.announcer, Brake(bench.ground))
+        await keeper.prune()
+        (bench.log.parent / ".everynode" / "vault" / "o-nobody-knows").write_bytes(b"a crash left it")
+        await keeper.tidy()
+        assert copies(bench) == [name]
+        again = asyncio.create_task(Follower(bench.ground, bench.capture).run())
+        await bench.let(AGE)
+        (name,) = copies(bench)
+        kept = bench.ground.index.vault.get(name.encode())
+        assert kept is not None and kept.entry.digest == bench.announced(), "it is open still"
+        writer.close()
+        await bench.notice(pass_by=20 * AGE)
+        assert not copies(bench)
+        again.cancel()
 
     bench.run(story)
