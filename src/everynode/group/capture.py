@@ -44,8 +44,8 @@ class Look:
     """Where it stood before its directory was renamed."""
     noticed: bool = False
     """Somebody was seen to write, rename or delete it."""
-    finished: bool = False
-    """So after the last look: whoever had it then may have let go of it."""
+    waited_for: bool = False
+    """Somebody wants one more try of it before it is given up as busy."""
     scan_after: RelPath | None = None
     """A directory to be scanned when this look is judged."""
     deep: bool = False
@@ -117,7 +117,6 @@ class Capture:
         look.pid = pid or look.pid
         look.donor = None if look.forced else donor or look.donor
         look.noticed = look.noticed or noticed
-        look.finished = look.finished or noticed
         look.deep = look.deep or deep
         look.scan_after = scan_after or look.scan_after
         self._wake.set()
@@ -363,7 +362,7 @@ class Capture:
         due = self._ground.clock.monotonic() + delay
         newer = self._looks.get(path)
         if newer is None:
-            self._looks[path] = replace(look, due=due, attempts=attempts, finished=False)
+            self._looks[path] = replace(look, due=due, attempts=attempts, waited_for=False)
             self._wake.set()
         else:
             newer.attempts = attempts
@@ -375,12 +374,19 @@ class Capture:
     async def flush(self, below: RelPath, *, busy: bool) -> None:
         """Wait until everything that was noticed at or below a path before the call has been judged.
 
-        Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`; but a
-        writer who was seen to finish since the last look has them no more.
+        Paths that cannot be looked at (a writer has them, they are unreadable) are waited for only with `busy`; each
+        is tried once more all the same: who had it at the last look may have closed it before the call. (The kernel
+        tells that it was closed a moment before the writer counts as gone: a look on that notice may come too soon.)
         """
         for _ in range(2):  # a scan finds looks, and a look may want a scan
             await self.scan_wanted.join()
             await self._judged(below, busy=busy)
+        for path, look in self._looks.items():
+            if look.attempts and (path == below or is_below(path, below)):
+                look.waited_for = True
+                look.due = self._ground.clock.monotonic()
+        self._wake.set()
+        await self._judged(below, busy=busy)
 
     async def settle(self) -> None:
         """Wait until every look is done that can be; for the scanner, which must not wait for itself."""
@@ -391,7 +397,7 @@ class Capture:
             self._in_hand
             or (below == ROOT and self._names_due is not None)
             or any(
-                (busy or look.finished or not look.attempts) and (path == below or is_below(path, below))
+                (busy or look.waited_for or not look.attempts) and (path == below or is_below(path, below))
                 for path, look in self._looks.items()
             )
         ):

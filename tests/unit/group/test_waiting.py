@@ -133,11 +133,9 @@ def test_what_was_busy_when_it_was_looked_at_and_closed_before_the_call_is_waite
             bench.capture.look_soon(RelPath(b"a"))
             while not bench.capture.is_busy(RelPath(b"a")):
                 await asyncio.sleep(0)
-            # That of a writer who goes on is not waited for, and that he wrote more is no end of it.
-            bench.capture.look_soon(RelPath(b"a"), delay=1000.0, forced=True)
+            # That of a writer who goes on is not waited for.
             await asyncio.wait_for(bench.capture.flush(ROOT, busy=False), LONG)
             assert bench.ground.index.get(RelPath(b"a")) is None
-        bench.capture.look_soon(RelPath(b"a"), forced=True, noticed=True)
         await bench.wait(None, 1)
         assert get(bench.ground.index, b"a").version.siblings[0].dot == dot(A, 1)
         assert bench.ground.index.state.synced == 1
