@@ -208,12 +208,14 @@ class Node:
         )
 
     def held_groups(self) -> Mapping[str, HeldGroup]:
-        return {
-            supervisor.settings.name: HeldGroup(
+        # Also those that are to be opened next: whoever waits for everything waits for them, too.
+        wanted = {} if self.membership.removed else self.membership.groups()
+        held = {one.name: HeldGroup(one.root, None, "it is being opened", opening=True) for one in wanted.values()}
+        for supervisor, _ in self._supervisors.values():
+            held[supervisor.settings.name] = HeldGroup(
                 supervisor.settings.root, supervisor.running, supervisor.reason, supervisor.opening
             )
-            for supervisor, _ in self._supervisors.values()
-        }
+        return held
 
     def members(self) -> list[MemberView]:
         return self.admin.members()
