@@ -42,6 +42,9 @@ INBOUND_BYTES_MAX = 64 * MiB
 SEQUENCE_MAX = 2**53
 # Origins in one vector: members that ever were, with every epoch; hostile vectors are cut here.
 ORIGINS_MAX = 65_536
+# A version on the wire: a conflict of a hundred nodes, or a thousand origins that once changed the path. A thousand
+# such records are a batch's worth in memory at once.
+VERSION_BYTES_MAX = 64 * KiB
 # Siblings of one path: one per node that changed it concurrently.
 SIBLINGS_MAX = 4_096
 
@@ -53,6 +56,8 @@ RECONNECT_MIN = 0.2
 RECONNECT_MAX = 15.0
 SEND_QUEUE_BYTES = 8 * MiB  # what may wait in memory for one slow peer before senders wait
 CONNECTIONS_UNKNOWN_MAX = 64  # handshakes under way from anybody at once
+# Connections that wait to be accepted: where there is no room, a member's dial is dropped too, and repeated after 1 s.
+ACCEPT_BACKLOG = 1024
 # Anybody can make us refuse a connection, thousands a second: so many lines of log are worth it in so many seconds.
 REFUSALS_LOGGED = 20
 REFUSALS_INTERVAL = 60.0
@@ -88,7 +93,11 @@ PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a 
 RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RETRY_MAX
 RETRY_MAX = 300.0
 
+# A peer's word that this index is old begins a new life of it, which all nodes remember for ever; it is believed again
+# only after so long. A restored index is noticed once, so it costs nothing; a liar makes 1,440 a day, of ORIGINS_MAX.
+EPOCH_REST = 60.0
 START_GRACE = 2.0  # how long a started group waits for a peer's hello before it numbers changes
+RECENT_BYTES_MAX = 4 * MiB  # of these, versions that are not simple, as on the wire
 RECENT_RECORDS_MAX = 4096  # heard and not placed, kept decoded (some 1 KiB each): what apply does not lag behind by
 BACKLOG_MAX = 8192  # records heard and not placed at which a run is told to pause
 SCAN_WAIT = 2.0  # how long a scan lets linked peers keep up with what it finds, per batch
@@ -136,6 +145,7 @@ TOKEN_VALID_SECONDS = 3600
 JOIN_MESSAGE_BYTES_MAX = 64 * KiB
 STATEMENT_BYTES_MAX = 256 * KiB
 STATEMENTS_MAX = 10_000
+STATEMENTS_REFUSED_MAX = 100  # in one message: a node of another version may send a few, nobody honest sends more
 CERTIFICATE_BYTES_MAX = 4 * KiB  # ours have about 300; a stranger's is refused before it is parsed
 
 # Messages and links (what a peer may say; what we send ourselves stays well below).
@@ -178,6 +188,9 @@ RECEIVE_QUEUE_BYTES = 2 * MiB
 # Handed to TLS and kernel and not yet on the network: no urgent message overtakes it. 1 ms of a 1 Gbit/s link;
 # twice as much was no faster on loopback, and let urgent messages wait twice as long.
 TRANSPORT_BYTES = 128 * KiB
+# One read may cost the event loop so much (a megabyte of records takes some 3 ms); who needs more is not read for as
+# long as that took, so that a peer never has more than half of the loop.
+READ_SECONDS = 0.01
 # Small frames that leave together: one write of four TLS records costs one system call.
 COALESCE_BYTES = 64 * KiB
 # Of urgent messages before one bulk message gets its turn, so that a storm of changes starves no large file.

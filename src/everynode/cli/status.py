@@ -58,6 +58,8 @@ def status_lines(now: NodeStatus) -> list[str]:
         f"node {now.name} ({now.node[:8]}), everynode {now.version}, up {show_duration(now.uptime)}{memory}",
     ]
     lines += [f"settings: {trouble}" for trouble in now.settings]
+    if now.unconfined:
+        lines.append(f"not confined to the roots by the kernel as well: {now.unconfined}")
     for group in now.groups:
         lines += ["", *_group_lines(group)]
     if now.peers:

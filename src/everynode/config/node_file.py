@@ -14,6 +14,7 @@ HEAD = """\
 # What this node says for itself alone; the others never see it. Restart the daemon after a change.
 #   listen      addresses to listen at
 #   api         path of the local API's socket; empty: api.sock in the node's home
+#   confine     false: the kernel does not confine the threads of each group to its root
 #   [roots]     group = directory, where this node keeps a group elsewhere than the cluster file says
 """
 
@@ -24,6 +25,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: str = ""
     roots: dict[str, str] = {}
     """Group name -> absolute directory."""
+    confine: bool = True
+    """Whether the kernel, where it can, confines the threads of a group to its root."""
 
 
 def read_node(text: str, file: str) -> NodeSettings:
@@ -49,7 +52,8 @@ def write_node(settings: NodeSettings) -> str:
     import tomlkit
 
     document = tomlkit.parse(HEAD)
-    for key, value in msgspec.to_builtins(settings).items():
+    # Tables last: what follows one belongs to it.
+    for key, value in sorted(msgspec.to_builtins(settings).items(), key=lambda item: isinstance(item[1], dict)):
         document.add(key, tomlkit.item(value))
     return tomlkit.dumps(document)
 

@@ -8,12 +8,15 @@ from typing import Protocol
 
 from everynode.cluster.membership import Membership
 from everynode.errors import LinkError
-from everynode.limits import HANDSHAKE_TIMEOUT
+from everynode.limits import HANDSHAKE_TIMEOUT, STATEMENTS_REFUSED_MAX
 from everynode.model.ids import NodeId
 from everynode.model.message import Statements
 from everynode.trust.statement_set import Changes
 
 logger = logging.getLogger("everynode.cluster")
+
+REJECTIONS_SHOWN = 3
+"""Of the refused statements of one message, in the log."""
 
 
 class Links(Protocol):
@@ -37,8 +40,11 @@ class Gossip:
     async def heard(self, peer: NodeId, message: Statements) -> None:
         """Join with what a peer said and answer it. What is new comes back through the membership's listener."""
         changes = self._membership.apply_statements(message.statements)
-        for why in changes.rejected:
+        for why in changes.rejected[:REJECTIONS_SHOWN]:
             logger.warning("refused a statement from a peer: %s", why)
+        if len(changes.rejected) > STATEMENTS_REFUSED_MAX:
+            # A node of another version may send a few that are not understood here; nobody honest sends thousands.
+            raise LinkError(f"it sent {len(changes.rejected)} statements that were refused here")
         for tie in changes.ties:
             logger.warning("%s", tie)
         answer = self._membership.answer_to(message)

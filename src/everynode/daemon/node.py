@@ -21,6 +21,7 @@ from everynode.daemon.held import release_given_up
 from everynode.daemon.processes import ProcessNames
 from everynode.daemon.supervisor import GroupSupervisor, Surroundings
 from everynode.errors import ConfigError, EverynodeError, LinkError
+from everynode.kernel.landlock import why_unavailable
 from everynode.kernel.linux import LinuxKernel
 from everynode.kernel.process import boot_id
 from everynode.limits import LEAVE_SECONDS, WORKERS
@@ -60,11 +61,13 @@ class Node:
         self._routes = GroupRoutes(self._mesh)
         self._gossip = Gossip(membership, self._mesh)
         self._pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="work")
+        self._unconfined = why_unavailable() if settings.confine else "switched off in node.toml"
         self._around = Surroundings(
             home=home,
             node=membership.node,
             kernel=LinuxKernel(),
             pool=self._pool,
+            confine=not self._unconfined,
             routes=self._routes,
             journal=self.journal,
             members=lambda: frozenset(membership.members()),
@@ -180,6 +183,7 @@ class Node:
             cluster=self.membership.cluster.hex(),
             listen=self._listening,
             settings=self._settings_troubles(),
+            unconfined=self._unconfined,
             groups=tuple(
                 sorted((supervisor.status() for supervisor, _ in self._supervisors.values()), key=lambda g: g.name)
             ),

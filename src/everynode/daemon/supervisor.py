@@ -49,6 +49,9 @@ class Surroundings:
     node: NodeId
     kernel: Kernel
     pool: ThreadPoolExecutor
+    """Opens roots; all else on a tree is done by threads of its group."""
+    confine: bool
+    """Whether these may reach nothing but the root and the index."""
     routes: GroupRoutes
     journal: Journal
     members: Callable[[], frozenset[NodeId]]
@@ -162,10 +165,13 @@ class GroupSupervisor:
         path = os.fsencode(settings.root)
         held = Held(around.home, settings.id, path)
         clock = RealClock(around.pool, settings.name)
+        folder = os.open(around.home.index_folder, os.O_PATH | os.O_CLOEXEC)
         try:
             first = not held.ever()
             root = await clock.offload(_open_root, around.kernel, path, settings.id, not held.here())
             try:
+                if around.confine:
+                    clock.confine([root.fd], [root.fd, folder])
                 held.remember()
                 index_path = str(around.home.index_path(settings.id))
                 index = await clock.offload_index(Index, index_path, around.node, os.urandom)
@@ -183,6 +189,7 @@ class GroupSupervisor:
                 root.close()
         finally:
             clock.close()
+            os.close(folder)
 
 
 def _open_root(kernel: Kernel, path: bytes, group: bytes, create: bool) -> Root:

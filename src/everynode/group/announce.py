@@ -10,9 +10,10 @@ import msgspec
 
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
-from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS, LIVE_WINDOW_BYTES
+from everynode.limits import ANNOUNCE_RING_BYTES, BATCH_BYTES, BATCH_RECORDS, EPOCH_REST, LIVE_WINDOW_BYTES
 from everynode.model.ids import Digest, NodeId, Origin, Sequence
 from everynode.model.message import Batch, WireRecord
+from everynode.model.record import weight_of
 
 
 class Announcement(msgspec.Struct, frozen=True, gc=False):
@@ -22,10 +23,6 @@ class Announcement(msgspec.Struct, frozen=True, gc=False):
     origin: Origin
     sequence: Sequence
     content: tuple[Digest, bytes] | None
-
-
-RECORD_BYTES = 200
-"""What a record weighs on the wire beside its path, roughly."""
 
 
 @dataclass(slots=True)
@@ -54,6 +51,7 @@ class Announcer:
         self._last = Sequence(ground.index.heard.get(self._origin, 0))
         self._early: dict[Sequence, list[Announcement]] = {}
         self._grown = asyncio.Event()
+        self._epoch_begun: float | None = None
 
     def open(self, peer: NodeId) -> None:
         """Push to `peer` what comes from now on."""
@@ -102,12 +100,18 @@ class Announcer:
 
     def begin_epoch(self) -> None:
         """Own changes are numbered anew."""
+        self._epoch_begun = self._ground.clock.monotonic()
         self._ring.clear()
         self._ring_bytes = 0
         self._early.clear()
         self._origin = self._ground.index.origin
         self._last = Sequence(self._ground.index.heard.get(self._origin, 0))
         self._pushes = {peer: _Push(self._last) for peer in self._pushes}
+
+    def epoch_is_young(self) -> bool:
+        """Whether this node has begun an epoch so lately that no peer's word is reason to begin the next."""
+        begun = self._epoch_begun
+        return begun is not None and self._ground.clock.monotonic() - begun < EPOCH_REST
 
     def announce(self, changes: list[Announcement]) -> None:
         """Own changes with rising sequences without holes, all durable in the index. Returns at once."""
@@ -129,7 +133,7 @@ class Announcer:
             while start < len(changes) and len(records) < BATCH_RECORDS and size < BATCH_BYTES:
                 change = changes[start]
                 records.append(change.record)
-                size += RECORD_BYTES * len(change.record.version.siblings) + len(change.record.path)
+                size += weight_of(change.record.version) + len(change.record.path)
                 if change.content is not None:
                     contents[change.content[0]] = change.content[1]
                     size += len(change.content[1])

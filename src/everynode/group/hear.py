@@ -12,11 +12,11 @@ from everynode.core.versions import hear
 from everynode.group.announce import Announcement
 from everynode.group.compare import drop_dead
 from everynode.index.store import Index
-from everynode.limits import ORIGINS_MAX
+from everynode.limits import ORIGINS_MAX, VERSION_BYTES_MAX
 from everynode.model.ids import NodeId, Origin, node_of
 from everynode.model.message import Batch, ComparePart, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
-from everynode.model.record import Record, Vector, Version
+from everynode.model.record import Record, Vector, Version, weight_of
 
 Inbound = Batch | RunPart | RunEnd | ComparePart
 
@@ -39,13 +39,30 @@ class Heard:
     lies: list[tuple[NodeId, str]] = field(default_factory=list)
     """Peers that said what cannot be, and what."""
     last: WireRecord | None = None
+    too_large: RelPath | None = None
+    """A path, one of perhaps many, of which more versions were told than anybody can hold; it stays as it was."""
 
 
-def hear_all(index: Index, messages: Iterable[tuple[NodeId, Inbound]], sufficient: Iterable[Vector] = ()) -> Heard:
-    """All or nothing, durable when it returns. `sufficient`: see `allow_changes`. Runs on the index thread."""
+def hear_all(
+    index: Index,
+    messages: Iterable[tuple[NodeId, Inbound]],
+    sufficient: Iterable[Vector] = (),
+    doubted: set[NodeId] | None = None,
+) -> Heard:
+    """All or nothing, durable when it returns. `sufficient`: see `allow_changes`. Runs on the index thread.
+
+    `doubted`: this life of the index has just begun, so nobody can know changes of it that it has not made. Whoever
+    says so is added and not heard; a run of theirs is not claimed, so that what it brought is asked for again.
+    """
     heard = Heard()
     with index.transaction():
         for peer, message in messages:
+            if doubted is not None and _is_doubtful(index, message, peer in doubted):
+                doubted.add(peer)
+                heard.lies.append((peer, "changes of this node that it never made"))
+                if not isinstance(message, Batch):
+                    heard.ended.add(message.run)
+                continue
             match message:
                 case Batch() if node_of(message.origin) != peer:
                     heard.lies.append((peer, "a live batch of another node's changes"))
@@ -86,6 +103,21 @@ def hear_all(index: Index, messages: Iterable[tuple[NodeId, Inbound]], sufficien
     return heard
 
 
+def _is_doubtful(index: Index, message: Inbound, doubted: bool) -> bool:
+    """Whether it tells changes of this node that it has not made, or goes on with a run that did."""
+    if doubted and not isinstance(message, Batch):
+        return True
+    if isinstance(message, RunEnd):
+        return False
+    return any(_tells_own(index, wire.version) for wire in message.records)
+
+
+def _tells_own(index: Index, version: Version) -> bool:
+    own, highest = index.origin, index.knowledge.get(index.origin, 0)
+    told = max((sibling.sequence for sibling in version.siblings if sibling.origin == own), default=0)
+    return max(told, version.context.get(own, 0)) > highest
+
+
 def _claims_too_much(index: Index, knows: Vector) -> bool:
     """A vector is believed as far as it can be true; own changes are numbered here alone."""
     own = knows.get(index.origin, 0) > index.knowledge.get(index.origin, 0)
@@ -100,7 +132,6 @@ def allow_changes(index: Index, sufficient: Iterable[Vector]) -> None:
 
 def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> None:
     own = index.origin
-    own_highest = index.knowledge.get(own, 0)
     knowledge = index.knowledge
     fresh = True
     for wire in records:
@@ -111,9 +142,11 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
         merged = hear(old.version if old is not None else None, wire.version, knowledge)
         if merged is None:
             continue
-        if any(s.origin == own and s.sequence > own_highest for s in wire.version.siblings) or (
-            wire.version.context.get(own, 0) > own_highest
-        ):
+        if len(merged.siblings) > 1 and weight_of(merged) > VERSION_BYTES_MAX:
+            # No message could carry it on. Only forgers make so many, and they spoil this one path.
+            heard.too_large = wire.path
+            continue
+        if _tells_own(index, wire.version):
             # Held all the same: the batch or run that it came with may be claimed, and then it never comes again.
             heard.foreign_own = True
         index.put(Record(wire.path, merged, old.placed if old is not None else None, unplaced=True), old)

@@ -173,6 +173,8 @@ class Peers:
         index = ground.index
         if hello.heard.get(index.origin, 0) > index.heard.get(index.origin, 0):
             # Changes of ours that we do not know: this index is a restored backup or a clone.
+            if self._announcer.epoch_is_young():
+                raise LinkError("it says of an index that has just begun anew that it is old")
             ground.may_change.clear()
             await ground.clock.offload_index(self._begin_epoch)
             self._announcer.begin_epoch()

@@ -79,6 +79,8 @@ class Provider:
             location = await self._locate(request.path, request.digest)
             if location is None:
                 break
+            if isinstance(request, FetchRequest) and request.offset + request.length > location.size:
+                break  # nobody honest asks beyond the end, and it is no reason to doubt the file
             if isinstance(request, BlocksRequest):
                 answer = await self._blocks(request, location)
             else:

@@ -14,6 +14,7 @@ from everynode.group.hear import Heard, Inbound, hear_all
 from everynode.limits import BACKLOG_MAX, BATCH_RECORDS, INBOUND_BYTES_MAX, INLINE_CACHE_BYTES
 from everynode.model.ids import NodeId, node_of
 from everynode.model.message import Batch, ComparePart, RunCredit, RunEnd, RunPart
+from everynode.model.path import show_path
 from everynode.report.audit import Happening
 
 logger = logging.getLogger("everynode.group")
@@ -29,9 +30,18 @@ class Receiver:
         self._queue: deque[tuple[NodeId, Inbound, int]] = deque()
         self._queued_bytes = 0
         self._wake = asyncio.Event()
+        self._doubted: set[NodeId] | None = None
+        """While an epoch is young: who said that it is old. See `hear_all`."""
+        self._liars: set[NodeId] = set()
 
     def take(self, peer: NodeId, message: Inbound) -> None:
-        """Queue a message. A live batch that finds the queue full is dropped: the run that follows brings it again."""
+        """Queue a message. A live batch that finds the queue full is dropped: the run that follows brings it again.
+
+        Raises LinkError for a peer that lied before.
+        """
+        if peer in self._liars:
+            self._liars.discard(peer)
+            raise LinkError("it said what cannot be")
         size = _weight(message)
         if isinstance(message, Batch) and self._queued_bytes + size > INBOUND_BYTES_MAX:
             self._catch_up.want(peer)
@@ -53,7 +63,10 @@ class Receiver:
             for _, message in taken:
                 if isinstance(message, Batch | RunPart):
                     ground.inline.add(message.contents)
-            heard = await ground.clock.offload_index(hear_all, ground.index, taken, self._catch_up.sufficient())
+            self._doubted = (self._doubted or set()) if self._announcer.epoch_is_young() else None
+            heard = await ground.clock.offload_index(
+                hear_all, ground.index, taken, self._catch_up.sufficient(), self._doubted
+            )
             self._after(heard)
             for peer, message in taken:
                 if not isinstance(message, Batch):
@@ -91,7 +104,15 @@ class Receiver:
         elif ground.index.state.may_change:
             ground.may_change.set()
         for peer, lie in heard.lies:
-            logger.warning("group %s: %s sent %s: not believed", ground.setup.name, ground.setup.node_name(peer), lie)
+            if peer not in self._liars:
+                name = ground.setup.node_name(peer)
+                logger.warning("group %s: %s sent %s: not believed", ground.setup.name, name, lie)
+            self._liars.add(peer)
+        if heard.too_large is not None:
+            shown = show_path(heard.too_large)
+            logger.warning(
+                "group %s: there are too many versions of %s: new ones are left out", ground.setup.name, shown
+            )
         for peer in heard.gaps:
             self._catch_up.want(peer)
         if heard.changed or heard.claimed:  # what is known and needs no placing is placed: a pass of apply says so

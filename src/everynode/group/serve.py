@@ -16,7 +16,7 @@ from everynode.model.entry import Kind
 from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import ComparePart, RunCredit, RunEnd, RunPart, RunRequest, WireRecord
 from everynode.model.path import ROOT, RelPath, parent_of
-from everynode.model.record import Record, Vector
+from everynode.model.record import Record, Vector, weight_of
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class RunServer:
         rows = self._ground.index.below(ROOT, after, BATCH_RECORDS)
         size = 0
         for number, record in enumerate(rows):
-            size += 200 * len(record.version.siblings) + len(record.path)
+            size += weight_of(record.version) + len(record.path)
             if size >= BATCH_BYTES:
                 return rows[: number + 1], False
         return rows, len(rows) < BATCH_RECORDS
@@ -169,9 +169,11 @@ class RunServer:
             for record in rows:
                 cursor = record.arrival
                 if wanted(record.version, request.knows):
-                    records += self._directories_above(record, run)
+                    above = self._directories_above(record, run)
+                    records += above
+                    size += sum(weight_of(one.version) + len(one.path) for one in above)
                     records.append(WireRecord(record.path, record.version))
-                    size += 200 * len(record.version.siblings) + len(record.path)
+                    size += weight_of(record.version) + len(record.path)
                     if request.contents and (item := _small(record, request.knows)) is not None:
                         small.append(item)
                         size += item.size
@@ -180,15 +182,20 @@ class RunServer:
         return _Part(tuple(records), small, cursor)
 
     def _directories_above(self, record: Record, run: _Run) -> list[WireRecord]:
-        """Directories change after what is in them and so arrive later; the receiver needs them first."""
+        """Directories change after what is in them and so arrive later; the receiver needs them first.
+
+        As many as fit: those that come later all the same are waited for a while where they are missing.
+        """
         ahead: list[WireRecord] = []
+        size = 0
         path = record.path
-        while (path := parent_of(path)) not in run.above:
+        while (path := parent_of(path)) not in run.above and size < BATCH_BYTES:
             run.above.add(path)
             directory = self._ground.index.get(path)
             later = directory is not None and directory.arrival > record.arrival
             if later and directory is not None and wanted(directory.version, run.request.knows):
                 ahead.append(WireRecord(path, directory.version))
+                size += weight_of(directory.version) + len(path)
         ahead.reverse()
         return ahead
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from itertools import islice
 
-from everynode.limits import RECENT_RECORDS_MAX
+from everynode.limits import RECENT_BYTES_MAX, RECENT_RECORDS_MAX
 from everynode.model.path import RelPath
-from everynode.model.record import Record
+from everynode.model.record import Record, weight_of
 
 
 class Recent:
@@ -14,6 +14,8 @@ class Recent:
 
     def __init__(self) -> None:
         self.since = 0
+        self._bytes = 0
+        """Of those with several siblings or a context, added since it was empty."""
         self._records: dict[RelPath, Record] = {}
         """In order of arrival: what changes moves to the end, as it does in the index."""
 
@@ -23,9 +25,13 @@ class Recent:
     def add(self, record: Record) -> None:
         """A record under the highest arrival of all."""
         records = self._records
-        if len(records) >= RECENT_RECORDS_MAX:
+        version = record.version
+        if version.context or len(version.siblings) > 1:
+            self._bytes += weight_of(version)
+        if len(records) >= RECENT_RECORDS_MAX or self._bytes > RECENT_BYTES_MAX:
             records.clear()
         if not records:
+            self._bytes = 0
             self.since = record.arrival - 1
         records[record.path] = record
 

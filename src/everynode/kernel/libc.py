@@ -17,7 +17,8 @@ last_errno = ctypes.get_errno
 
 def function(name: str, result: Any, *arguments: Any) -> Callable[..., int]:
     """The C function `name`; it returns -1 and leaves `last_errno()` where it fails."""
-    found = getattr(_library, name)
+    # By index: an attribute would be one object for all who declare the same function in different ways (syscall).
+    found = _library[name]
     found.restype = result
     found.argtypes = arguments
     called: Callable[..., int] = found

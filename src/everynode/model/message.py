@@ -5,8 +5,11 @@ Groups are named by their 16-byte id (`GroupId`), which never changes and is not
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from everynode import limits
 from everynode.model.entry import Entry
 from everynode.model.hold import Held, Span
 from everynode.model.ids import Digest, Dot, NodeId, Origin, Sequence
@@ -28,7 +31,7 @@ class Hello(Message, frozen=True, array_like=True, tag="hello"):
     """Fingerprint of the cluster (32 bytes)."""
     node: NodeId
     name: str
-    listen: tuple[str, ...]
+    listen: Annotated[tuple[str, ...], msgspec.Meta(max_length=limits.ADDRESSES_MAX)]
     """Addresses `host:port` at which the sender may be dialled."""
 
 
@@ -41,7 +44,7 @@ class Ping(Message, frozen=True, array_like=True, tag="ping"):
 class Statements(Message, frozen=True, array_like=True, tag="statements"):
     """Signed statements of the cluster file (encoded by `trust.statements`); idempotent, in any order."""
 
-    statements: tuple[bytes, ...]
+    statements: Annotated[tuple[bytes, ...], msgspec.Meta(max_length=limits.STATEMENTS_MAX)]
     digest: bytes = b""
     """Digest of the sender's whole set, so that equality is seen without sending it."""
 
@@ -49,6 +52,11 @@ class Statements(Message, frozen=True, array_like=True, tag="statements"):
 class WireRecord(Message, frozen=True, array_like=True, tag="r"):
     path: RelPath
     version: Version
+
+
+# Counted before anything is made of them: a frame could hold a hundred times more, each many times its size in memory.
+Records = Annotated[tuple[WireRecord, ...], msgspec.Meta(max_length=limits.MESSAGE_RECORDS_MAX)]
+Contents = Annotated[dict[Digest, bytes], msgspec.Meta(max_length=limits.MESSAGE_RECORDS_MAX)]
 
 
 class GroupHello(Message, frozen=True, array_like=True, tag="group"):
@@ -74,13 +82,13 @@ class Heads(Message, frozen=True, array_like=True, tag="heads"):
     group: GroupId
     heard: Vector
     placed: Vector
-    exceptions: tuple[Dot, ...] = ()
+    exceptions: Annotated[tuple[Dot, ...], msgspec.Meta(max_length=limits.EXCEPTIONS_MAX)] = ()
     """Dots covered by `placed` that are not placed all the same (problems)."""
     backlog: int = 0
     """Records heard and not placed."""
     settled: bool = True
     """As in GroupHello."""
-    holds: tuple[Held, ...] = ()
+    holds: Annotated[tuple[Held, ...], msgspec.Meta(max_length=limits.HOLDS_MAX)] = ()
     """Removals that the sender's brake holds: none of their spans is covered by `placed`."""
 
 
@@ -92,7 +100,7 @@ class Released(Message, frozen=True, array_like=True, tag="released"):
     """
 
     group: GroupId
-    spans: tuple[Span, ...]
+    spans: Annotated[tuple[Span, ...], msgspec.Meta(max_length=limits.RELEASES_MAX)]
 
 
 class Batch(Message, frozen=True, array_like=True, tag="batch"):
@@ -106,8 +114,8 @@ class Batch(Message, frozen=True, array_like=True, tag="batch"):
     origin: Origin
     before: Sequence
     after: Sequence
-    records: tuple[WireRecord, ...]
-    contents: dict[Digest, bytes] = {}
+    records: Records
+    contents: Contents = {}
 
 
 class RunRequest(Message, frozen=True, array_like=True, tag="run?"):
@@ -137,8 +145,8 @@ class RunCredit(Message, frozen=True, array_like=True, tag="run+"):
 class RunPart(Message, frozen=True, array_like=True, tag="run"):
     group: GroupId
     run: int
-    records: tuple[WireRecord, ...]
-    contents: dict[Digest, bytes] = {}
+    records: Records
+    contents: Contents = {}
 
 
 class RunEnd(Message, frozen=True, array_like=True, tag="run."):
@@ -163,7 +171,7 @@ class ComparePart(Message, frozen=True, array_like=True, tag="compare"):
     after: bytes
     """Empty: from the beginning."""
     upto: bytes
-    records: tuple[WireRecord, ...]
+    records: Records
     knows: Vector
     """What the sender knew before it began: what this covers and it does not hold is dead. The same in each part."""
     forgotten: Vector

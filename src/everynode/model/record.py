@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 
+from everynode import limits
 from everynode.model.entry import Entry, Stamp
 from everynode.model.ids import Dot, Origin, Sequence
 from everynode.model.path import RelPath
 
-Vector = dict[Origin, Sequence]
+Vector = Annotated[dict[Origin, Sequence], msgspec.Meta(max_length=limits.ORIGINS_MAX)]
 """Origin -> highest sequence. A missing origin counts as 0."""
 
 
@@ -35,8 +38,21 @@ class Version(msgspec.Struct, frozen=True, array_like=True):
     `context` holds only what the siblings' own dots do not already say: empty when trivial.
     """
 
-    siblings: tuple[Sibling, ...]
+    siblings: Annotated[tuple[Sibling, ...], msgspec.Meta(max_length=limits.SIBLINGS_MAX)]
     context: Vector = {}
+
+
+SIBLING_BYTES = 168
+"""What a sibling weighs on the wire beside its digest or target, roughly."""
+CONTEXT_BYTES = 31
+
+
+def weight_of(version: Version) -> int:
+    """About how many bytes a version takes on the wire; in memory some six times that."""
+    siblings = version.siblings
+    if len(siblings) == 1 and not version.context:
+        return SIBLING_BYTES + len(siblings[0].entry.digest)
+    return sum(SIBLING_BYTES + len(sibling.entry.digest) for sibling in siblings) + CONTEXT_BYTES * len(version.context)
 
 
 class Placed(msgspec.Struct, frozen=True, array_like=True):

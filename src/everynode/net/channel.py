@@ -1,7 +1,8 @@
 """One TLS connection as two queues of frames: what comes in, and two lanes of what goes out.
 
 Reading: the transport writes into the splitter's buffer, `read` turns each frame into an item at once, and `receive`
-hands the items out. While `RECEIVE_QUEUE_BYTES` wait there, nothing is read from the socket.
+hands the items out. While `RECEIVE_QUEUE_BYTES` wait there, nothing is read from the socket; nor is it after a read
+that took long, for as long as that took.
 
 Writing: `send` waits while its lane is full. Frames that are there in one turn of the loop leave in one write, the
 urgent lane first; of the bulk lane one frame at a time and only while the transport takes it, so that an urgent frame
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from enum import Enum
@@ -94,6 +96,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         self.on_closed: Callable[[], None] = lambda: None
         """Called once, when `closed` is set."""
         self.reading_paused = False
+        self._resting: asyncio.TimerHandle | None = None
         self.address = "an unknown address"
         self.bytes_in = 0
         self.bytes_out = 0
@@ -142,6 +145,7 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         self.bytes_in += nbytes
         if self.closed.is_set():
             return
+        began = time.thread_time()
         try:
             for body in self._splitter.received(nbytes):
                 item = self.read(body)
@@ -152,7 +156,10 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
         except LinkError as error:
             self.abort(error)
             return
-        if self._inbox_bytes > self._receive_bytes_max and not self.reading_paused:
+        spent = time.thread_time() - began
+        if spent > limits.READ_SECONDS and self._resting is None:
+            self._resting = self._loop.call_later(spent, self._rested)
+        if (self._inbox_bytes > self._receive_bytes_max or self._resting) and not self.reading_paused:
             assert self._transport is not None
             self.reading_paused = True
             self._transport.pause_reading()
@@ -184,10 +191,8 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             await self._inbox_filled
         item, size = self._inbox.popleft()
         self._inbox_bytes -= size
-        if self.reading_paused and self._inbox_bytes <= self._receive_bytes_max // 2:
-            self.reading_paused = False
-            if not self.closed.is_set() and self._transport is not None:
-                self._transport.resume_reading()
+        if self.reading_paused:
+            self._read_on()
         return item
 
     async def send(self, lane: Lane, frame: Callable[[], bytearray]) -> None:
@@ -255,6 +260,17 @@ class Channel(asyncio.BufferedProtocol, Generic[Item]):
             assert self._transport is not None
             self.bytes_out += len(data)
             self._transport.write(data)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read again, when both reasons not to are gone."""
+        if self._resting is None and self._inbox_bytes <= self._receive_bytes_max // 2:
+            self.reading_paused = False
+            if not self.closed.is_set() and self._transport is not None:
+                self._transport.resume_reading()
 
     def _again(self) -> LinkError:
         """The reason, to be raised: an error that was raised leads to the frames it went through, and so back here."""

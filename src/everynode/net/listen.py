@@ -142,7 +142,7 @@ def _listening(resolved: Resolved) -> socket.socket:
         if resolved.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         sock.bind(resolved.sockaddr)
-        sock.listen(128)
+        sock.listen(limits.ACCEPT_BACKLOG)
     except OSError:
         sock.close()
         raise

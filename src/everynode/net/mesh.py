@@ -285,6 +285,8 @@ class Mesh:
                 await self._events.linked(node)
                 while True:
                     await self._events.received(node, await link.receive())
+                    if link.channel.has_received():
+                        await asyncio.sleep(0)  # else a handler that never waits leaves nobody else a turn
             except EverynodeError as error:
                 if not link.closed:
                     link.abort(error if isinstance(error, LinkError) else LinkError(str(error)))

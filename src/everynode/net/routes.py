@@ -19,10 +19,25 @@ from typing import Protocol
 from everynode import limits
 from everynode.errors import LinkError
 from everynode.model.ids import NodeId, show_node
-from everynode.model.message import Batch, FetchPart, GroupBye, GroupHello, GroupId, GroupMessage, RunPart
+from everynode.model.message import (
+    Batch,
+    Blocks,
+    FetchPart,
+    GroupBye,
+    GroupHello,
+    GroupId,
+    GroupMessage,
+    Heads,
+    RunEnd,
+    RunPart,
+    RunRequest,
+)
+from everynode.model.path import show_path
 
 _log = logging.getLogger("everynode.net")
 _MESSAGE_BYTES = 256  # about what a small message costs in memory
+_ORIGIN_BYTES = 160  # one origin of a vector
+_REASON_SHOWN = 300  # characters: room for a path
 
 
 class GroupEvents(Protocol):
@@ -57,9 +72,18 @@ class _Inbox:
         """Counts openings: what is left of an earlier one is told from the present."""
         self._waiting: deque[tuple[_Turn | GroupMessage, int]] = deque()
         self._bytes = 0
+        self._why = ""
+        self._said = 0.0
         self._filled = asyncio.Event()
         self._room = asyncio.Event()
         self._room.set()
+
+    def says_why(self, why: str, now: float) -> bool:
+        """Whether it is worth a line of the log: not the same again, nor another one at once."""
+        if why == self._why or now - self._said < 1.0:
+            return False
+        self._why, self._said = why, now
+        return True
 
     def turn(self, turn: _Turn) -> None:
         self.open = turn is _Turn.OPENED
@@ -175,7 +199,9 @@ class AttachedGroup:
         inbox = self._inboxes[peer]
         if isinstance(message, GroupBye):
             if inbox.open:
-                _log.info("%s closed the group %s: %s", show_node(peer), self.group.hex(), message.why)
+                why = show_path(message.why[:_REASON_SHOWN].encode("utf-8", "replace"))
+                if inbox.says_why(why, asyncio.get_running_loop().time()):
+                    _log.info("%s closed the group %s: %s", show_node(peer), self.group.hex(), why)
                 inbox.turn(_Turn.CLOSED)
             return
         if isinstance(message, GroupHello) and not inbox.open:
@@ -266,5 +292,13 @@ def _weight(message: GroupMessage) -> int:
             return _MESSAGE_BYTES + len(message.data)
         case Batch() | RunPart():
             return _MESSAGE_BYTES * (1 + len(message.records)) + sum(map(len, message.contents.values()))
+        case Heads():
+            return _MESSAGE_BYTES + _ORIGIN_BYTES * (len(message.heard) + len(message.placed) + len(message.exceptions))
+        case GroupHello():
+            return _MESSAGE_BYTES + _ORIGIN_BYTES * (len(message.heard) + len(message.forgotten))
+        case RunRequest() | RunEnd():
+            return _MESSAGE_BYTES + _ORIGIN_BYTES * len(message.knows)
+        case Blocks():
+            return _MESSAGE_BYTES + len(message.blocks)
         case _:
             return _MESSAGE_BYTES

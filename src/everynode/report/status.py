@@ -204,6 +204,8 @@ class NodeStatus(msgspec.Struct, frozen=True, kw_only=True):
     listen: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
     """What is wrong with the settings this node has: each with what to do."""
+    unconfined: str = ""
+    """Why the kernel does not confine each group's threads to its root; empty: it does."""
     groups: tuple[GroupStatus, ...] = ()
     peers: tuple[PeerStatus, ...] = ()
 

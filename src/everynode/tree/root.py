@@ -91,6 +91,12 @@ class Root:
         shown = show_path(self.path)
         try:
             fd = self.kernel.open_root(self.path)
+        except PermissionError as error:
+            # What the kernel says, too, when this thread is confined to the root that was opened.
+            raise GroupHalted(
+                f"what stands at the root {shown} may not be opened: it was unmounted, mounted over or replaced, or "
+                "its mode was changed; put the right one back, then start the group again"
+            ) from error
         except OSError as error:
             raise _halted(shown, error) from error
         try:

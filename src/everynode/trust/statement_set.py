@@ -127,6 +127,8 @@ class StatementSet:
                 why = self._refusal(statement)
                 if why:
                     refused.append(why)
+                    if len(refused) > limits.STATEMENTS_REFUSED_MAX:
+                        return accepted, refused  # each costs a look at a signature: whoever made these has its share
                 elif not self._holds(statement):
                     self._keep(statement)
                     accepted.append(statement.raw)

@@ -12,7 +12,7 @@ from everynode.model.hold import Span
 from everynode.model.ids import DIGEST_BYTES, ORIGIN_BYTES, Origin, Sequence
 from everynode.model.message import WireRecord
 from everynode.model.path import parse_path
-from everynode.model.record import Sibling, Vector, Version
+from everynode.model.record import Sibling, Vector, Version, weight_of
 
 _MODE_MAX = 0o7777
 _OWNER_MAX = 2**32 - 2  # 2^32 - 1 is the kernel's "leave it", no owner
@@ -102,6 +102,8 @@ def _check_version(version: Version) -> None:
     siblings, context = version.siblings, version.context
     if not 0 < len(siblings) <= limits.SIBLINGS_MAX:
         raise Malformed(f"a version of {len(siblings)} siblings, outside 1..{limits.SIBLINGS_MAX}")
+    if (weight := weight_of(version)) > limits.VERSION_BYTES_MAX:
+        raise Malformed(f"a version of some {weight} bytes, more than {limits.VERSION_BYTES_MAX}")
     for sibling in siblings:
         _check_sibling(sibling)
     for one, next_ in pairwise(siblings):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from everynode.daemon.clock import RealClock
+from everynode.kernel.landlock import why_unavailable
 
 
 def test_calls_on_the_index_thread_run_one_after_another_in_order() -> None:
@@ -74,5 +77,34 @@ def test_what_a_thread_raises_arrives() -> None:
                 await clock.offload(fail)
             await clock.settled()
             clock.close()
+
+    asyncio.run(run())
+
+
+@pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable() or "-")
+def test_work_of_a_confined_group_reaches_its_root_and_its_index_and_nothing_else(tmp_path: Path) -> None:
+    for name in ("root", "index"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_bytes(name.encode())
+    (tmp_path / "canary").write_bytes(b"outside")
+
+    async def run() -> None:
+        root, index = (os.open(tmp_path / name, os.O_PATH) for name in ("root", "index"))
+        with ThreadPoolExecutor(1) as pool:
+            clock = RealClock(pool, "www")
+            assert await clock.offload((tmp_path / "canary").read_bytes) == b"outside"
+            clock.confine([root], [root, index])
+            assert await clock.offload((tmp_path / "root/file").read_bytes) == b"root"
+            assert await clock.offload_index((tmp_path / "root/file").read_bytes) == b"root"
+            assert await clock.offload_index((tmp_path / "index/file").read_bytes) == b"index"
+            for outside in ("canary", "index/file"):
+                with pytest.raises(PermissionError):
+                    await clock.offload((tmp_path / outside).read_bytes)
+            with pytest.raises(PermissionError):
+                await clock.offload_index((tmp_path / "canary").read_bytes)
+            assert (tmp_path / "canary").read_bytes() == b"outside"
+            clock.close()
+        os.close(root)
+        os.close(index)
 
     asyncio.run(run())

@@ -95,3 +95,17 @@ def test_a_peer_that_has_gone_keeps_nobody(two: tuple[Membership, Membership]) -
         await gossip.linked(two[1].node)
 
     asyncio.run(run())
+
+
+def test_who_sends_statements_by_the_thousand_that_do_not_hold_is_cut_and_fills_no_log(
+    two: tuple[Membership, Membership], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run() -> None:
+        first, second = two
+        gossip = Gossip(first, Wire(second.node))
+        await gossip.heard(second.node, Statements((b"of another version",) * 3))
+        with pytest.raises(LinkError, match="5000 statements"):
+            await gossip.heard(second.node, Statements((b"junk",) * 5000))
+
+    asyncio.run(run())
+    assert caplog.text.count("refused a statement") == 6

@@ -8,7 +8,7 @@ from everynode.group import hear as module
 from everynode.group.commit import adopt
 from everynode.group.hear import Heard, allow_changes, hear_all
 from everynode.index.store import Index
-from everynode.model.ids import Sequence
+from everynode.model.ids import NodeId, Origin, Sequence
 from everynode.model.message import Batch, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Vector
@@ -268,3 +268,31 @@ def test_a_new_epoch_makes_no_change_before_it_knows_what_some_settled_member_kn
     assert not index.state.may_change
     hear_all(index, [(NODE_B, batch(2, 3))], sufficient=[{B: Sequence(3)}, {C: Sequence(1)}])
     assert index.state.may_change
+
+
+def test_nobody_can_know_changes_of_a_life_that_has_just_begun(index: Index) -> None:
+    """What tells them is not heard, nor what follows in that run; whoever says nothing of it goes on."""
+    doubted: set[NodeId] = set()
+    lie = Batch(GROUP, B, Sequence(0), Sequence(1), (wire(b"b", version(live(B, 1), A=9)),))
+    own = part(wire(b"a", version(live(A, 9))))
+    heard = hear_all(index, [(NODE_B, lie), (NODE_C, own), (NODE_C, end({C: Sequence(5)}))], (), doubted)
+    assert (heard.changed, heard.foreign_own, heard.claimed) == (0, False, False)
+    assert doubted == {NODE_B, NODE_C} and heard.ended == {1}
+    assert (index.knowledge, index.origin, index.since(0, 9)) == ({}, A, [])
+    honest = Batch(GROUP, B, Sequence(0), Sequence(1), (wire(b"b", version(live(B, 1))),))
+    assert hear_all(index, [(NODE_B, honest)], (), doubted).claimed
+    assert hear_all(index, [(NODE_C, own)]).foreign_own, "later it may be true: the index may be a restored one"
+
+
+def test_a_path_of_which_more_versions_are_told_than_a_message_holds_stays_as_it_was(
+    index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everynode.group.hear.VERSION_BYTES_MAX", 450)
+    hear(index, batch(0, 1))
+    for number in range(1, 5):
+        origin = Origin(b"x" * 16 + number.to_bytes(4, "big"))
+        told = (wire(b"many", version(live(origin, 1))), wire(b"n%d" % number, version(live(origin, 2))))
+        heard = hear(index, part(*told))
+    assert heard.too_large == b"many"
+    assert len(get(index, b"many").version.siblings) == 2
+    assert index.get(RelPath(b"n4")) is not None, "the other paths of the message go on"

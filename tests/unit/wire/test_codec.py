@@ -74,6 +74,7 @@ REFUSED: list[tuple[str, AnyMessage]] = [
     ("0 siblings", version_of()),
     ("rising order", version_of((B, 1), (A, 1))),
     ("rising order", version_of((A, 1), (A, 1))),
+    ("a version of some", version_of((A, 3), context={i.to_bytes(20, "big"): 1 for i in range(3000)})),
     ("repeats", version_of((A, 3), context={A: 3})),
     ("sequence is 0", version_of((A, 3), context={B: 0})),
     ("origin has 3 bytes", version_of((A, 3), context={b"abc": 1})),
@@ -90,15 +91,15 @@ REFUSED: list[tuple[str, AnyMessage]] = [
     (r"component is '\.\.'", FetchRequest(G, 1, b"../a", D, 0, 1)),  # type: ignore[arg-type]
     ("not a multiple", Blocks(G, 1, b"x" * 33)),
     ("sequence is 0", Heads(G, {A: 0}, {})),  # type: ignore[dict-item]
-    ("exceptions", Heads(G, {}, {}, ((A, 1),) * (limits.EXCEPTIONS_MAX + 1))),  # type: ignore[arg-type]
-    ("origins", RunRequest(G, 1, {i.to_bytes(20, "big"): 1 for i in range(65_537)}, b"", 0)),  # type: ignore[misc]
+    ("length <= 1000", Heads(G, {}, {}, ((A, 1),) * (limits.EXCEPTIONS_MAX + 1))),  # type: ignore[arg-type]
+    ("length <= 65536", RunRequest(G, 1, {i.to_bytes(20, "big"): 1 for i in range(65_537)}, b"", 0)),  # type: ignore[misc]
     ("origin has 1 bytes", GroupHello(G, b"o", b"i" * 16, {}, {})),  # type: ignore[arg-type]
     ("index life has 3 bytes", GroupHello(G, A, b"abc", {}, {})),  # type: ignore[arg-type]
     ("cluster fingerprint", Hello(1, b"short", b"n" * 16, "", ())),  # type: ignore[arg-type]
-    ("addresses", Hello(1, D, b"n" * 16, "", ("a:1",) * 100)),  # type: ignore[arg-type]
-    ("statements", Statements((b"",) * (limits.STATEMENTS_MAX + 1))),
+    ("length <= 16", Hello(1, D, b"n" * 16, "", ("a:1",) * 100)),  # type: ignore[arg-type]
+    ("length <= 10000", Statements((b"",) * (limits.STATEMENTS_MAX + 1))),
     ("a statement of", Statements((bytes(limits.STATEMENT_BYTES_MAX + 1),))),
-    ("records in one message", RunPart(G, 1, run_of().records * (limits.MESSAGE_RECORDS_MAX + 1))),
+    ("length <= 8192", RunPart(G, 1, run_of().records * (limits.MESSAGE_RECORDS_MAX + 1))),
 ]
 
 
