@@ -83,6 +83,8 @@ class Brake:
         """Removals in the batch under way that are to be counted when they are placed."""
         self.returning: set[RelPath] = set()
         """Removed here lately, and held now: to be put back."""
+        self._put: set[RelPath] = set()
+        """Put back, and to be held by the next pass: until then no count has them."""
         self._arrivals: deque[tuple[float, int]] = deque([(ground.clock.monotonic(), 0)])
         """Where the index was, and when: what was created in a run is looked for from there."""
         self._heard = (-1, 0.0)
@@ -154,6 +156,7 @@ class Brake:
         return more + (tally.burst(self._ground.clock.monotonic()) if tally is not None else 0) > BRAKE_FEW
 
     def _keep(self, origin: Origin, targets: list[Target]) -> None:
+        self._put.difference_update(target.record.path for target in targets)
         sequences = [target.shown[1] for target in targets]
         gathering = self._gathering.get(origin)
         if gathering is None:
@@ -167,6 +170,7 @@ class Brake:
             return
         paths = [one.job.target.record.path for one in done if type(one.outcome) is Put]
         if not self.returning.isdisjoint(paths):
+            self._put.update(self.returning.intersection(paths))
             self.returning.difference_update(paths)
             self._ground.work.set()  # these are held from now on
         now = self._ground.clock.monotonic()
@@ -200,6 +204,8 @@ class Brake:
                 if not self._gathering and not self._holds:
                     await self._let_go()
                 return
+            if again:
+                self._put.clear()  # who is not held by now was changed by somebody meanwhile
             counts = await self._count({*due, *(hold.span.origin for hold in self._holds)})
             for origin in due:
                 await self._decide_one(origin, counts[origin])
@@ -281,14 +287,15 @@ class Brake:
     async def _recount(self, counts: dict[Origin, Count]) -> None:
         """Holds end when nothing of them is left: it was discarded, or changed, or deleted here as well."""
         ground = self._ground
+        underway = bool(self.returning or self._put)
         holds: list[Hold] = []
         for hold in self._holds:
             count = counts.get(hold.span.origin)
             if count is not None and count.files:
                 span = _widened(hold.span, count.first, count.last)
-                files = max(count.net, hold.files) if self.returning else count.net
+                files = max(count.net, hold.files) if underway else count.net
                 holds.append(msgspec.structs.replace(hold, span=span, files=files))
-            elif count is None or self.returning:
+            elif count is None or underway:
                 holds.append(hold)
             else:
                 self._say_over(hold, "nothing of it is left")

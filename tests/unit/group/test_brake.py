@@ -10,7 +10,7 @@ import pytest
 
 from everynode.group import brake as brake_module
 from everynode.group.announce import Announcer
-from everynode.group.brake import Brake
+from everynode.group.brake import Brake, Gathering
 from everynode.group.discard import Discarder
 from everynode.group.hear import hear_all
 from everynode.limits import BRAKE_COUNT_INTERVAL, BRAKE_GATHER, BRAKE_QUIET
@@ -179,6 +179,31 @@ def test_what_was_removed_lately_is_put_back_when_too_much_is_held(story: Story)
         await story.brake.release([story.ground.holds[0].span], "test")
         await story.go()
         assert story.files == names(8, 9)
+
+    story.run(tale)
+
+
+def test_the_number_that_is_told_has_what_is_being_put_back(story: Story) -> None:
+    async def tale() -> None:
+        await story.fill(12)
+        story.remove(0, 1, 2)
+        await story.go(5.0)
+        story.remove(*range(3, 9))
+        await story.go()
+        story.clock.now += QUIET
+        story.ground.work.clear()
+        await story.brake.decide()
+        assert [hold.files for hold in story.ground.holds] == [9]
+        await story.turn()  # puts the first three back
+        story.remove(*range(9, 10))
+        gathering = dict(story.brake._gathering)
+        story.brake._gathering[B] = Gathering(Span(B, Sequence(22), Sequence(22)), 0.0)
+        await story.brake.decide()  # another run of the author ends in this very moment
+        assert not gathering
+        assert [hold.files for hold in story.ground.holds] == [9]
+        await story.go(BRAKE_COUNT_INTERVAL + 1)
+        await story.go(BRAKE_COUNT_INTERVAL + 1)
+        assert [hold.files for hold in story.ground.holds] == [10]
 
     story.run(tale)
 
