@@ -77,6 +77,8 @@ CHANGE_LOOKS_MAX = 5  # reads of a file that changes while read, before it count
 TICK_NS = 10_000_000  # a stamp younger than a clock tick at observation is not trusted later
 # A write to a file with several names has all be scanned for the others: not more often than this.
 NAMES_SCAN_INTERVAL = 5.0
+# Who makes many hard links must not cause scan on scan either; a change of attributes right after is all it may find.
+NEW_NAMES_SCAN_INTERVAL = 60.0
 SCAN_BATCH = 1024  # paths looked at in one hop to a thread
 SCAN_FIRST = 64  # ...and in the first one of a walk; each next one is twice as large
 SYNC_INTERVAL = 5.0  # background sync of captured contents (raises synced_seq)

@@ -167,13 +167,15 @@ def possible(step: Step, tree: Mapping[str, str]) -> bool:
         case "write-below":
             return kind == "d" and below != "d"
         case "delete-below":
-            return kind == "d" and below is not None
+            return kind == "d" and below in ("f", "l")
         case "link":
             return kind == "f" and other is None
         case "rename":
             return _may_replace(kind, other, tree.get(f"{step.other}/{BELOW}"))
         case "move-below":
-            return other == "d" and _may_replace(kind, tree.get(f"{step.other}/{BELOW}"), None)
+            return other == "d" and _may_replace(
+                kind, tree.get(f"{step.other}/{BELOW}"), tree.get(f"{step.other}/{BELOW}/{BELOW}")
+            )
         case unknown:
             raise ValueError(unknown)
 

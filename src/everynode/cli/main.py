@@ -34,6 +34,7 @@ COMMANDS = {
     "release": ("holds", "let removals go that are held"),
     "discard": ("holds", "bring back everywhere what held removals removed"),
     "restore": ("versions", "bring back an old version of a file"),
+    "torture": ("torture", "try it hard on this machine: daemons of its own, killed again and again"),
 }
 
 

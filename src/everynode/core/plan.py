@@ -43,6 +43,8 @@ class Target(msgspec.Struct, frozen=True, gc=False):
     """Whose contents must be in the vault."""
     instead: bool = False
     """It stands in for the version to be shown, whose content cannot be had now."""
+    derived: bool = False
+    """Something lives below it, as far as was known."""
 
 
 def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
@@ -52,7 +54,7 @@ def plan(record: Record, policy: ConflictPolicy, derived: bool) -> Target:
     placed = record.placed
     step = _step(entry, placed, record.version)
     pinned = tuple(losers(ordered, derived)) if len(ordered) > 1 or derived else ()
-    return Target(record, step, entry, ordered[0].dot, pinned)
+    return Target(record, step, entry, ordered[0].dot, pinned, derived=derived)
 
 
 def instead_of(target: Target, policy: ConflictPolicy) -> list[Target]:
@@ -77,7 +79,8 @@ def _step(entry: Entry | None, placed: Placed | None, version: Version) -> Step:
     if entry is None:
         return NOTHING if there is None else REMOVE
     if there is not None and placed is not None and placed.version != version and wanted_before(placed) == entry:
-        return NOTHING
+        # The time of a directory changes with what is in it, and can be set again by whoever may change that.
+        return ATTRIBUTES if entry.kind is DIRECTORY and there.mtime_ns != entry.mtime_ns else NOTHING
     if there is None or there.kind != entry.kind or not there.same_content(entry):
         return MAKE_DIRECTORY if entry.kind == DIRECTORY else CONTENT
     return NOTHING if there == entry else ATTRIBUTES

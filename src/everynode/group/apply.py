@@ -209,7 +209,9 @@ class Applier:
             done = await ground.clock.offload(
                 place_batch, ground.setup.root, ground.setup.notices.ignore, jobs, orphans, choice, now_ns
             )
-            committed = await ground.clock.offload_index(commit, ground.index, done, choice.excluded, now_ns)
+            committed = await ground.clock.offload_index(
+                commit, ground.index, done, choice.excluded, now_ns, choice.times_set
+            )
         finally:
             ground.claims.difference_update(claimed)
         self._after(done, committed)

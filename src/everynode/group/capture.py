@@ -14,6 +14,7 @@ from everynode.limits import (
     BUSY_LOOK_INTERVAL_MS,
     BUSY_LOOKS_MAX,
     NAMES_SCAN_INTERVAL,
+    NEW_NAMES_SCAN_INTERVAL,
     RETRY_MAX,
     RETRY_MIN,
     SCAN_BATCH,
@@ -70,6 +71,8 @@ class Capture:
         self._in_hand = 0
         self._names_due: float | None = None
         """When all is to be scanned because a file with several names was written to."""
+        self._new_names_due: float | None = None
+        """When all is to be scanned because a file got another name: a change through it came too soon to be told."""
         self._names_scanned = float("-inf")
         self.scan_wanted: asyncio.Queue[RelPath] = asyncio.Queue()
         """Directories whose whole content must be looked at."""
@@ -138,13 +141,14 @@ class Capture:
         await self._ground.may_change.wait()
         while True:
             batch, next_due = self._take_due()
-            if self._names_due is not None:
+            names_due = min(filter(None, (self._names_due, self._new_names_due)), default=None)
+            if names_due is not None:
                 now = self._ground.clock.monotonic()
-                if self._names_due <= now:
-                    self._names_due, self._names_scanned = None, now
+                if names_due <= now:
+                    self._names_due, self._new_names_due, self._names_scanned = None, None, now
                     self.scan_wanted.put_nowait(ROOT)
                 else:
-                    next_due = min(self._names_due, next_due or self._names_due)
+                    next_due = min(names_due, next_due or names_due)
             if batch:
                 await self.look(batch)
                 continue
@@ -289,6 +293,7 @@ class Capture:
         for path in judgement.doubtful:
             ground.doubts.put_nowait(path)
         noticed: list[Looked] = []
+        several: list[Looked] = []
         troubled = ground.problems.any_looking
         for seen in looked:
             look = looks[seen.path]
@@ -300,6 +305,8 @@ class Capture:
                 noticed.append(seen)
             match seen.seen:
                 case Present(entry=entry):
+                    if seen.seen.links > 1:
+                        several.append(seen)
                     if look.deep and entry.kind == Kind.DIRECTORY:
                         self.scan_wanted.put_nowait(seen.path)
                     ground.problems.looked(seen.path)
@@ -313,9 +320,14 @@ class Capture:
         touched = {parent_of(seen.path) for seen in noticed if _touched_its_directory(seen)} - {ROOT}
         for parent in judgement.parents | touched:
             self.look_soon(parent, delay=settle)
-        in_place = {seen.path for seen in noticed if looks[seen.path].forced and _written_in_place(seen)}
-        if in_place and any(path in in_place for path, _ in judgement.happened):
-            self._scan_for_names()
+        if several:
+            happened = {path for path, _ in judgement.happened}
+            changed = [seen for seen in several if seen.path in happened]
+            if any(looks[seen.path].forced or _changed_in_place(seen) for seen in changed):
+                self._scan_for_names()
+            elif changed and self._new_names_due is None:
+                self._new_names_due = ground.clock.monotonic() + NEW_NAMES_SCAN_INTERVAL
+                self._wake.set()
         for directory in judgement.directories_gone:
             self.scan_wanted.put_nowait(directory)
         if ground.setup.notices.method != "fanotify":
@@ -333,7 +345,7 @@ class Capture:
             ground.work.set()
 
     def _scan_for_names(self) -> None:
-        """Who writes to a file writes to all its names, and the kernel tells of one: the others are found by a scan.
+        """Who changes a file changes it under all its names, and the kernel tells of one: a scan finds the others.
 
         A log with two names must not cause scan on scan.
         """
@@ -404,8 +416,8 @@ class Capture:
             await self._ground.wait_progress()
 
 
-def _written_in_place(look: Looked) -> bool:
-    """Whether the inode that was placed was changed, and has more names than this one."""
+def _changed_in_place(look: Looked) -> bool:
+    """Whether the inode that was placed has more names than this one: what was changed was changed there, too."""
     if type(look.seen) is not Present or look.seen.links < 2 or look.seen.entry.kind != Kind.FILE:
         return False
     placed = look.record.placed if look.record is not None else None

@@ -34,6 +34,8 @@ class Choice:
     """Wanted contents that the vault has."""
     directory_times: dict[RelPath, int] = field(default_factory=dict)
     """Recorded times of the directories around the targets."""
+    times_set: dict[RelPath, int] = field(default_factory=dict)
+    """Times that directories around what was placed got back, as they stand on the disk."""
     in_hand: list[RelPath] = field(default_factory=list)
     """Left out: capture has them."""
     not_due: list[RelPath] = field(default_factory=list)
@@ -142,7 +144,7 @@ def _around(index: Index, policy: ConflictPolicy, taken: dict[RelPath, Target], 
                 if target.entry is not None:
                     choice.orphans.add(path)
                 continue
-            above = plan(record, policy, derived=target.entry is not None)
+            above = plan(record, policy, True) if target.entry is not None else _target(index, policy, record)
             _note_time(above, choice)
             if target.entry is not None and above.step is MAKE_DIRECTORY:
                 missing.append(above)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,7 +13,7 @@ from everynode.group.announce import Announcement
 from everynode.group.placing import Done
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
-from everynode.model.entry import Entry
+from everynode.model.entry import DIRECTORY, Entry
 from everynode.model.ids import Dot, NodeId, node_of
 from everynode.model.message import WireRecord
 from everynode.model.path import RelPath
@@ -21,6 +22,7 @@ from everynode.report.audit import Happening
 from everynode.tree.outcome import NotPut, Put
 
 PLACED = Happening.PLACED
+NO_TIMES: Mapping[RelPath, int] = {}
 
 
 @dataclass(slots=True)
@@ -36,7 +38,9 @@ class Committed:
     """Directories above what was placed are work again."""
 
 
-def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) -> Committed:
+def commit(
+    index: Index, done: list[Done], excluded: list[Record], now_ns: int, times_set: Mapping[RelPath, int] = NO_TIMES
+) -> Committed:
     """All or nothing, durable when it returns. Runs on the index thread."""
     result = Committed()
     with index.transaction():
@@ -51,8 +55,23 @@ def commit(index: Index, done: list[Done], excluded: list[Record], now_ns: int) 
                     _placed(index, one, one.outcome, now_ns, result)
                 case NotPut():
                     result.failed.append(one.outcome)
-    result.rechecked = bool(index.rechecked)
+        for path, mtime_ns in times_set.items():
+            _note_time(index, path, mtime_ns, result)
+    result.rechecked = result.rechecked or bool(index.rechecked)
     return result
+
+
+def _note_time(index: Index, path: RelPath, mtime_ns: int, result: Committed) -> None:
+    """A user changed the directory after its recorded time was read and before that was set: it is to be set again."""
+    record = index.get(path)
+    placed = record.placed if record is not None else None
+    if record is None or placed is None or placed.entry is None or placed.entry.kind != DIRECTORY:
+        return
+    if placed.entry.mtime_ns != mtime_ns:
+        entry = msgspec.structs.replace(placed.entry, mtime_ns=mtime_ns)
+        stands = Placed(placed.version, entry, None, placed.shown, placed.not_carried)
+        index.set_placed(msgspec.structs.replace(record, placed=stands, unplaced=True), record)
+        result.rechecked = True
 
 
 def _leave_alone(index: Index, record: Record) -> None:
@@ -91,6 +110,12 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
         if now is None:
             return
         index.set_placed(msgspec.structs.replace(now, placed=placed, unplaced=True), now)
+    elif (target.derived or len(target.record.version.siblings) > 1) and index.lives_below(path) != target.derived:
+        # Since it was chosen something below came to life, or the last that lived is gone: another may be shown.
+        now = index.get(path)
+        assert now is not None
+        index.set_placed(msgspec.structs.replace(now, unplaced=True), now)
+        result.rechecked = True
     if put.vaulted:
         old = one.vaulted_entry or (before.entry if before is not None else None)
         if old is not None:

@@ -97,7 +97,10 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
         case _:
             return
     record = look.record if true_still and read_before else index.get(look.path)
-    if (record.placed if record else None) != (look.record.placed if look.record else None):
+    placed_since = (record.placed if record else None) != (look.record.placed if look.record else None)
+    # What was placed in a directory meanwhile gave it back its recorded time, after or before this look.
+    timed_since = entry is not None and entry.kind == DIRECTORY and look.placings not in (-1, index.placings)
+    if placed_since or (timed_since and type(seen) is Present and _is_directory(record)):
         out.again.append(look.path)
         return
     if _nobody_wrote(record, look) and not is_suspect(index, record, suspect_above):
@@ -118,7 +121,11 @@ def _judge_one(index: Index, look: Looked, true_still: bool, suspect_above: int 
         case Restamp(placed):
             assert record is not None
             if record.placed != placed:
-                index.set_placed(msgspec.structs.replace(record, placed=placed), record)
+                # A new time of a directory that is nobody's change: it gets back the one that all nodes show.
+                undone = record.placed is not None and record.placed.entry != placed.entry
+                unplaced = record.unplaced or undone
+                index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=unplaced), record)
+                out.work = out.work or undone
         case Known(placed):
             assert record is not None
             _settle(index, record, placed, out)

@@ -92,7 +92,7 @@ def _place_staged(
         elif item.staged is not None and item.staged.folder is None and item.staged.filled is None:
             unused.append(item.staged.name)
     remove(root, unused)
-    _set_times(root, jobs, changed, choice.directory_times, done)
+    _set_times(root, jobs, changed, choice, done)
     # What users wrote may never have been synced, and the catalogue will say that the vault has it.
     written = [one.outcome for path, one in done.items() if path in choice.unsynced or one.vaulted_entry is not None]
     vaulted = [outcome.vaulted for outcome in written if type(outcome) is Put and outcome.vaulted]
@@ -300,11 +300,10 @@ def _item(job: Job, staged: Staged | None) -> PlaceItem:
     )
 
 
-def _set_times(
-    root: Root, jobs: list[Job], changed: set[RelPath], directory_times: dict[RelPath, int], done: dict[RelPath, Done]
-) -> None:
+def _set_times(root: Root, jobs: list[Job], changed: set[RelPath], choice: Choice, done: dict[RelPath, Done]) -> None:
     """Directories show their recorded times again after their contents changed; only now is it known how they stand."""
-    times = {path: directory_times[path] for path in changed if path != ROOT and path in directory_times}
+    recorded = choice.directory_times
+    times = {path: recorded[path] for path in changed if path != ROOT and path in recorded}
     for job in jobs:
         entry = job.target.entry
         if entry is not None and entry.kind == DIRECTORY and job.target.step is not NOTHING:
@@ -312,6 +311,8 @@ def _set_times(
     for outcome in set_directory_times(root, list(times.items())) if times else ():
         own = done.get(outcome.path)
         if own is None or own.job.target.step is NOTHING:
+            if type(outcome) is Put and outcome.entry is not None:
+                choice.times_set[outcome.path] = outcome.entry.mtime_ns
             continue
         if type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
             own.outcome = _timed(own.outcome, own.outcome.entry, outcome)

@@ -127,3 +127,10 @@ def test_a_live_sibling_beside_a_deletion_is_put_back() -> None:
     edited, gone = live(A, 2, file(b"edited")), dead(B, 2)
     target = plan(record(version(edited, gone), placed(version(gone))), "newest", derived=False)
     assert (target.step, target.entry) == (Step.CONTENT, file(b"edited"))
+
+
+def test_a_time_of_a_directory_is_set_again_whatever_was_wanted_before() -> None:
+    before, now = version(live(B, 1, directory(mtime=7))), version(dead(B, 2, directory(mtime=7)), B=1)
+    moved = placed(before, directory(mtime=9))
+    assert plan(record(now, moved), "newest", derived=True).step is Step.ATTRIBUTES
+    assert plan(record(now, placed(before)), "newest", derived=True).step is Step.NOTHING

@@ -183,3 +183,13 @@ def test_a_file_and_what_lives_below_it_in_one_batch_are_a_directory(index: Inde
     put(index, record(version(live(B, 2, file(b"new"))), path=b"d"))
     put(index, record(version(live(C, 1, file(b"below"))), path=b"d/x"))
     assert steps(chosen(index)) == {b"d": Step.DIRECTORY, b"d/x": Step.CONTENT}
+
+
+def test_the_time_of_a_directory_that_only_its_content_keeps_is_noted_for_a_removal_too(index: Index) -> None:
+    put(index, record(version(live(B, 1, file(mtime=77))), placed(DIRECTORY, entry=directory()), path=b"d"))
+    stays = version(live(B, 2, file(b"stays")))
+    put(index, record(stays, placed(stays), path=b"d/stays"))
+    put(index, record(version(dead(B, 3, file(b"goes"))), placed(version(live(B, 4, file(b"goes")))), path=b"d/goes"))
+    choice = choose(index, "newest", Excluder(()), 0, frozenset({RelPath(b"d")}), {})
+    assert steps(choice) == {b"d/goes": Step.REMOVE}
+    assert choice.directory_times == {b"d": 77}

@@ -213,3 +213,22 @@ def test_what_others_wrote_beside_a_lost_content_stays(index: Index) -> None:
     assert now.placed is not None
     assert now.placed.entry == file(b"left")
     assert now.unplaced
+
+
+def test_a_time_that_was_set_over_a_newer_one_is_set_again(index: Index) -> None:
+    """The user's change of the directory was judged while its recorded time was on its way to the disk."""
+    newer = version(live(A, 1, directory(mtime=9)))
+    put(index, record(newer, placed(newer), path=b"d"))
+    result = commit(index, [], [], 55, {RelPath(b"d"): 7})
+    now = get(index, b"d")
+    assert result.rechecked and now.unplaced
+    target = plan(now, "newest", derived=False)
+    assert target.step is Step.ATTRIBUTES and target.entry is not None and target.entry.mtime_ns == 9
+    recount(index)
+
+
+def test_a_time_that_was_set_as_recorded_is_no_work(index: Index) -> None:
+    as_is = version(live(A, 1, directory(mtime=9)))
+    put(index, record(as_is, placed(as_is), path=b"d"))
+    assert not commit(index, [], [], 55, {RelPath(b"d"): 9, RelPath(b"gone"): 5}).rechecked
+    assert not get(index, b"d").unplaced

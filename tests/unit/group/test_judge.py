@@ -358,3 +358,22 @@ def test_a_damaged_file_that_went_with_its_directory_is_work_under_its_new_name(
     judgement = judge(index, [moved], None)
     assert judgement.work and get(index, b"new").unplaced
     assert get(index, b"new").version.siblings[0].entry == file(b"good")
+
+
+def test_a_new_time_of_a_directory_that_only_its_content_keeps_is_taken_back(index: Index) -> None:
+    deleted = version(dead(B, 1, directory(mtime=7)))
+    put(index, record(deleted, placed(deleted, entry=directory(mtime=7)), path=b"d"))
+    judgement = judged(index, b"d", see(directory(mtime=9)))
+    assert judgement.work and not judgement.announcements
+    now = get(index, b"d")
+    assert now.unplaced
+    target = plan(now, "newest", derived=True)
+    assert target.step is Step.ATTRIBUTES and target.entry is not None and target.entry.mtime_ns == 7
+
+
+def test_a_directory_in_which_something_was_placed_since_its_look_is_looked_at_again(index: Index) -> None:
+    stand(index, d=directory())
+    old = look(index, b"d", see(directory(mtime=9)))
+    index.placings += 1
+    assert judge(index, [old], None).again == [b"d"]
+    assert not judge(index, [look(index, b"d", see(directory(mtime=9)))], None).again
