@@ -114,6 +114,17 @@ def wrong_in_the_end(
     return found
 
 
+def damage_that_spread(history: History, position: int, tree: Tree, *, left: list[Tree]) -> list[bytes]:
+    """Files that are no user's content any more though another node had an older one whole: see `What is open` in
+    docs/reliability.md. `left`: the author's disk after the cut, then the others'."""
+    return [
+        path
+        for path in history.states
+        if what(tree.get(path)) not in [what(state.seen) for state in history.allowed(path, position)]
+        and any(disk.get(path) is not None for disk in left[1:])
+    ]
+
+
 def _told(path: bytes, seen: Seen | None, allowed: list[State]) -> str:
     return f"{path!r} is {_short(seen)}, allowed: {', '.join(_short(state.seen) for state in allowed)}"
 

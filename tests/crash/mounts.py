@@ -51,12 +51,14 @@ def mounted(image: Path, at: Path, *options: str) -> Iterator[Path]:
 
 
 def unmount(at: Path) -> None:
+    """Whoever else makes a mount namespace meanwhile has a copy of this mount, for as long as that lives: then it goes
+    from here, and altogether later."""
+
     def gone() -> bool:
         return subprocess.run(["umount", at], capture_output=True).returncode == 0
 
     if not wait_until(gone, timeout=10.0):
         run("umount", "--lazy", at)
-        raise LabError(f"{at} stayed in use")
 
 
 @contextmanager

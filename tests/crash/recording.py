@@ -20,7 +20,7 @@ from tests.crash.history import History
 from tests.crash.images import copy_sparse
 from tests.crash.mounts import logged_disks, make_filesystem, mounted
 from tests.crash.warm import Daemon, Trouble
-from tests.crash.workload import fill, life
+from tests.crash.workload import Then, fill, life
 
 Role = Literal["receiver", "author"]
 ROLES: tuple[Role, ...] = ("receiver", "author")
@@ -162,13 +162,14 @@ def _tell(kind: Kind, nodes: list[Node], log: Path) -> Story:
     acting.add_group_at_once()
     story = Story(position(), boot_id(), history)
     _wait_acknowledged(nodes, acting, history, position)
-    for does, wait in life():
+    for does, then in life():
         history.act(kind.author, acting.root, position, does)
-        if wait:
+        if then is Then.ACKNOWLEDGED:
             _wait_acknowledged(nodes, acting, history, position)
-            _expect_equal(nodes)
-        else:
+        if then is Then.NOTHING:
             time.sleep(PAUSE)
+        else:
+            _wait_shown(nodes)
     return story
 
 
@@ -180,9 +181,9 @@ def _wait_acknowledged(nodes: list[Node], acting: Node, history: History, positi
     history.acknowledge(position())
 
 
-def _expect_equal(nodes: list[Node]) -> None:
+def _wait_shown(nodes: list[Node]) -> None:
     def differences() -> list[str]:
         return difference(*(snapshot(node.root) for node in nodes))
 
-    if not wait_until(lambda: not differences(), timeout=10.0):
+    if not wait_until(lambda: not differences(), timeout=30.0):
         raise Trouble(f"while recording: {differences()}")

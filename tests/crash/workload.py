@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 
 from tests.crash.history import Does
@@ -32,26 +33,34 @@ def fill(root: Path) -> Iterator[None]:
     yield
 
 
-def life() -> Iterator[tuple[Does, bool]]:
-    """(what he does, whether he waits then until it is on all nodes)."""
-    yield _overwrite, False
-    yield _replace_by_rename, True
-    yield _change_attributes, False
-    yield _rename_file, False
-    yield _rename_directory, True
-    yield _make_many, True
-    yield _delete_some, False
-    yield _delete_directory, False
-    yield _change_type, True
+class Then(Enum):
+    """What he waits for after an act."""
+
+    NOTHING = "nothing"
+    SHOWN = "until the other node shows it: it need not be on stable storage here, and without a wait it is not"
+    ACKNOWLEDGED = "until it is on stable storage on all nodes"
+
+
+def life() -> Iterator[tuple[Does, Then]]:
+    yield _overwrite, Then.SHOWN
+    yield _replace_by_rename, Then.NOTHING
+    yield _change_attributes, Then.ACKNOWLEDGED
+    yield _rename_file, Then.NOTHING
+    yield _rename_directory, Then.SHOWN
+    yield _make_many, Then.SHOWN
+    yield _delete_some, Then.ACKNOWLEDGED
+    yield _delete_directory, Then.NOTHING
+    yield _change_type, Then.SHOWN
+    yield _write_new, Then.ACKNOWLEDGED
     for version in range(3, 8):
-        yield _save_again(version), False
-    yield _append, False
-    yield _write_large, True
-    yield _save_with_fsync, True
-    yield _overwrite_many, False
-    yield _write_new, False
-    yield _rename_over, False
-    yield _delete_and_make_again, True
+        yield _save_again(version), Then.NOTHING if version % 2 else Then.SHOWN
+    yield _append, Then.ACKNOWLEDGED
+    yield _write_large, Then.SHOWN
+    yield _save_with_fsync, Then.NOTHING
+    yield _overwrite_many, Then.SHOWN
+    yield _rename_over, Then.SHOWN
+    yield _delete_and_make_again, Then.SHOWN
+    yield _change_attributes_again, Then.ACKNOWLEDGED
 
 
 def _save(path: Path, data: bytes, *, sync: bool = False) -> Iterator[None]:
@@ -83,6 +92,12 @@ def _change_attributes(root: Path) -> Iterator[None]:
     os.chown(root / "d1/medium", 1234, 2345)
     os.utime(root / "d1/empty", ns=(0, 1_000_000_000_123_456_789))
     (root / "d1").chmod(0o750)
+    yield
+
+
+def _change_attributes_again(root: Path) -> Iterator[None]:
+    (root / "d1/large").chmod(0o640)
+    (root / "moved").chmod(0o600)
     yield
 
 
