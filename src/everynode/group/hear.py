@@ -12,11 +12,11 @@ from everynode.core.versions import hear
 from everynode.group.announce import Announcement
 from everynode.group.compare import drop_dead
 from everynode.index.store import Index
-from everynode.limits import ORIGINS_MAX, VERSION_BYTES_MAX
+from everynode.limits import ORIGINS_MAX, OVERTAKEN_MAX, VERSION_BYTES_MAX
 from everynode.model.ids import NodeId, Origin, node_of
 from everynode.model.message import Batch, ComparePart, RunEnd, RunPart, WireRecord
 from everynode.model.path import RelPath
-from everynode.model.record import Record, Vector, Version, weight_of
+from everynode.model.record import Record, Sibling, Vector, Version, weight_of
 
 Inbound = Batch | RunPart | RunEnd | ComparePart
 
@@ -149,13 +149,26 @@ def _hear_records(index: Index, records: Iterable[WireRecord], heard: Heard) -> 
         if _tells_own(index, wire.version):
             # Held all the same: the batch or run that it came with may be claimed, and then it never comes again.
             heard.foreign_own = True
-        index.put(Record(wire.path, merged, old.placed if old is not None else None, unplaced=True), old)
+        if old is None:
+            new = Record(wire.path, merged, None, unplaced=True)
+        else:
+            overtaken = _overtaken(old, merged) if old.unplaced else ()
+            new = Record(wire.path, merged, old.placed, unplaced=True, overtaken=overtaken)
+        index.put(new, old)
         heard.changed += 1
         heard.last = wire
         if old is None or _lives(old.version) != _lives(merged):
             index.recheck_ancestors(wire.path)
         if len(merged.siblings) > 1 and in_conflict(merged) and not (old and in_conflict(old.version)):
             heard.conflicts.append(wire.path)
+
+
+def _overtaken(old: Record, merged: Version) -> tuple[Sibling, ...]:
+    """What was to be placed and no longer is: it may be under way to the disk at this moment."""
+    known = {sibling.dot for sibling in merged.siblings}
+    if old.placed is not None:
+        known.update(sibling.dot for sibling in old.placed.version.siblings)
+    return (*old.overtaken, *(s for s in old.version.siblings if s.dot not in known))[-OVERTAKEN_MAX:]
 
 
 def _hear_new(index: Index, wire: WireRecord, own: Origin, heard: Heard) -> bool:

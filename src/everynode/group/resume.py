@@ -59,9 +59,20 @@ def _note(ground: Ground, records: Sequence[Record], seen: Sequence[Observation]
                 case _:
                     continue
             meaning = detect(record, entry, stamp, index.origin, index.next_sequence())
-            placed = meaning.placed if isinstance(meaning, Known) else _stand_in(ground, record, entry, stamp)
+            placed = meaning.placed if isinstance(meaning, Known) else None
+            placed = placed or _overtaken(record, entry, stamp) or _stand_in(ground, record, entry, stamp)
             if placed is not None:
                 index.set_placed(msgspec.structs.replace(record, placed=placed, unplaced=True), record)
+
+
+def _overtaken(record: Record, seen: Entry | None, stamp: Stamp | None) -> Placed | None:
+    """What was superseded while it was placed: that stands here, and what followed is still to come."""
+    there = record.placed.entry if record.placed is not None else None
+    for sibling in reversed(record.overtaken):
+        shown = sibling.entry if sibling.live else None
+        if seen.equals(shown) if seen is not None and shown is not None else seen is shown and there is not None:
+            return Placed(make_version([sibling], {}), seen, stamp, sibling.dot)
+    return None
 
 
 def _stand_in(ground: Ground, record: Record, seen: Entry | None, stamp: Stamp | None) -> Placed | None:

@@ -31,6 +31,15 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     siblings: tuple[Sibling, ...]
     context: Vector | None
     placed: _PlacedRow | None
+    overtaken: tuple[Sibling, ...] = ()
+
+
+class _PlainBody(msgspec.Struct, array_like=True, gc=False):
+    """The same, for nearly all rows."""
+
+    siblings: tuple[Sibling, ...]
+    context: Vector | None
+    placed: _PlacedRow | None
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -41,7 +50,9 @@ def encode_body(record: Record) -> bytes:
     version = record.version
     placed = record.placed
     row = _placed_row(version, placed) if placed is not None else None
-    return _encode(_Body(version.siblings, version.context or None, row))
+    if record.overtaken:
+        return _encode(_Body(version.siblings, version.context or None, row, record.overtaken))
+    return _encode(_PlainBody(version.siblings, version.context or None, row))
 
 
 def _placed_row(version: Version, placed: Placed) -> _PlacedRow:
@@ -80,7 +91,7 @@ def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: 
             marks & ~_DAMAGED,
             marks >= _DAMAGED,
         )
-    return Record(path, version, placed, unplaced, arrival, seal)
+    return Record(path, version, placed, unplaced, arrival, seal, row.overtaken)
 
 
 def checksum(path: bytes, body: bytes, flags: int) -> int:

@@ -227,7 +227,7 @@ class Index:
         if not flags & LIVE:
             self._checked.discard(record.path)
         if record.unplaced:
-            self._recent.add(Record(record.path, record.version, record.placed, True, state.arrival, seal))
+            self._recent.add(_recent_record(record, state.arrival, seal))
         return True
 
     def put(self, record: Record, old: Record | None, *, excluded: bool = False) -> None:
@@ -248,7 +248,7 @@ class Index:
         )
         self._recent.changed(record.path)
         if record.unplaced:
-            self._recent.add(Record(record.path, record.version, record.placed, True, state.arrival, seal))
+            self._recent.add(_recent_record(record, state.arrival, seal))
 
     def set_placed(self, record: Record, old: Record, *, excluded: bool = False) -> bool:
         """Store what happened on this disk; the version is that of `old`, and so is the arrival.
@@ -267,7 +267,7 @@ class Index:
         if not record.unplaced:
             self._recent.changed(record.path)
         else:
-            self._recent.marked(Record(record.path, record.version, record.placed, True, old.arrival, seal))
+            self._recent.marked(_recent_record(record, old.arrival, seal))
         if (record.placed is not None or old.placed is not None) and _not_carried(record) != _not_carried(old):
             count_not_carried(self.state.counters, old.placed, -1)
             count_not_carried(self.state.counters, record.placed, 1)
@@ -397,6 +397,10 @@ class Index:
             if record is not None and not record.unplaced and not _is_live_directory(record):
                 self.rechecked.add(path)
                 self.set_placed(msgspec.structs.replace(record, unplaced=True), record)
+
+
+def _recent_record(record: Record, arrival: int, seal: int) -> Record:
+    return Record(record.path, record.version, record.placed, True, arrival, seal, record.overtaken)
 
 
 def _not_carried(record: Record) -> int:

@@ -88,5 +88,8 @@ class Record(msgspec.Struct, frozen=True):
     """Rises with every change of the record on this node; the order in which runs are sent."""
     seal: int = 0
     """Checksum of the row it was read from: names exactly this state of it."""
+    overtaken: tuple[Sibling, ...] = ()
+    """Superseded before they were noted as placed: one of them may stand there all the same, put there just before a
+    crash (see `group.resume`)."""
     held: bool = False
     """What it removes stays on this disk until somebody decides (see `group.brake`): no work meanwhile, nor settled."""

@@ -35,6 +35,7 @@ SAMPLES = {
     "symlink": record(version(live(B, 1, symlink(b"\xff")))),
     "path that is no text": record(ONE, path=b"\xff\xfe/\n"),
     "context above the sibling": record(version(live(B, 1), B=9)),
+    "overtaken": msgspec.structs.replace(record(TWO, placed(ONE)), overtaken=(live(A, 9), dead(C, 8))),
     "attributes only": record(version(live(A, 1, content=False))),
 }
 
