@@ -14,6 +14,7 @@ HEAD = """\
 # What this node says for itself alone; the others never see it. Restart the daemon after a change.
 #   listen      addresses to listen at
 #   api         path of the local API's socket; empty: api.sock in the node's home
+#   roots_within  directories below which the cluster file may put roots here; [] anywhere. [roots] may be elsewhere
 #   confine     false: the kernel does not confine the threads of each group to its root
 #   [roots]     group = directory, where this node keeps a group elsewhere than the cluster file says
 """
@@ -25,6 +26,8 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     api: str = ""
     roots: dict[str, str] = {}
     """Group name -> absolute directory."""
+    roots_within: tuple[str, ...] = ()
+    """Absolute directories; where the cluster file may put roots on this node. Empty: anywhere."""
     confine: bool = True
     """Whether the kernel, where it can, confines the threads of a group to its root."""
 
@@ -33,10 +36,13 @@ def read_node(text: str, file: str) -> NodeSettings:
     """Raises ConfigErrors with every error found."""
     checker = Checker(text, file)
     settings = checker.struct(checker.data, (), NodeSettings)
-    listen, roots, api = (checker.data.get(key) for key in ("listen", "roots", "api"))
+    listen, roots, api, within = (checker.data.get(key) for key in ("listen", "roots", "api", "roots_within"))
     for number, address in enumerate(listen if isinstance(listen, list) else ()):
         if isinstance(address, str):
             checker.check(("listen", number), check_address, address)
+    for number, directory in enumerate(within if isinstance(within, list) else ()):
+        if isinstance(directory, str):
+            checker.check(("roots_within", number), check_root, directory)
     for group, root in (roots if isinstance(roots, dict) else {}).items():
         if isinstance(root, str):
             checker.check(("roots", group), check_root, root)

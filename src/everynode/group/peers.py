@@ -132,6 +132,7 @@ class Peers:
         self._provider.close(peer)
         self._testifier.close(peer)
         self._requests.closed(peer)
+        self._receiver.closed(peer)
         self._catch_up.closed(peer)
         self._ground.progressed()
 

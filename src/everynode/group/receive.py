@@ -52,6 +52,10 @@ class Receiver:
         self._queued_bytes += size
         self._wake.set()
 
+    def closed(self, peer: NodeId) -> None:
+        """Its link is gone, and with it the reason to end it."""
+        self._liars.discard(peer)
+
     async def run(self) -> None:
         ground = self._ground
         while True:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from everynode.cluster.membership import Membership
@@ -232,6 +233,18 @@ def test_a_group_from_elsewhere_whose_root_overlaps_here_is_in_trouble_and_the_o
     gossip(alpha, beta)
     assert {g.name: bool(g.trouble) for g in beta.groups().values()} == {"old": False, "new": True}
     assert not any(g.trouble for g in alpha.groups().values())
+
+
+def test_a_member_puts_a_root_only_where_this_node_allows_it(nodes: Nodes, gossip: Gossip) -> None:
+    alpha = nodes.first()
+    beta = nodes.joined(alpha, "beta")
+    beta.settings = msgspec.structs.replace(beta.settings, roots_within=("/srv", "/data"))
+    for name, root in (("www", "/srv/www"), ("keys", "/root/.ssh"), ("far", "/srvelse"), ("own", "/etc/own")):
+        alpha.group_add(name, root)
+    gossip(alpha, beta)
+    assert {g.name for g in beta.groups().values() if g.trouble} == {"keys", "far", "own"}
+    beta.settings = msgspec.structs.replace(beta.settings, roots={"own": "/etc/own"})
+    assert {g.name for g in beta.groups().values() if g.trouble} == {"keys", "far"}
 
 
 def test_ties_are_kept_to_be_looked_at_until_somebody_decides(nodes: Nodes, gossip: Gossip) -> None:

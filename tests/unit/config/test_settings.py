@@ -86,7 +86,7 @@ def test_an_empty_text_is_all_defaults() -> None:
 
 
 def test_node_settings_survive_writing_and_reading() -> None:
-    settings = NodeSettings(("0.0.0.0:1", "[::]:1"), "/run/e.sock", {"www": "/data/www"})
+    settings = NodeSettings(("0.0.0.0:1", "[::]:1"), "/run/e.sock", {"www": "/data/www"}, ("/srv",), False)
     assert read_node(write_node(settings), "node.toml") == settings
 
 
