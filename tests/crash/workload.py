@@ -133,8 +133,10 @@ def _delete_directory(root: Path) -> Iterator[None]:
 
 def _change_type(root: Path) -> Iterator[None]:
     (root / "link").mkdir()
+    yield
     (root / "link/inside").write_bytes(content("inside", 1, 1_000))
     (root / "first5").unlink()
+    yield
     (root / "first5").symlink_to("first6")
     yield
 
@@ -182,6 +184,7 @@ def _rename_over(root: Path) -> Iterator[None]:
 
 def _delete_and_make_again(root: Path) -> Iterator[None]:
     (root / "moved").unlink()
+    yield
     (root / "moved").write_bytes(content("moved", 9, 333))
     (root / "many/39").unlink()
     yield
