@@ -46,7 +46,7 @@ def ask_to_join(siege: Siege, request: bytes) -> bytes:
 
 @pytest.mark.skipif(bool(why_unavailable()), reason=why_unavailable() or "-")
 def test_the_threads_that_work_on_a_tree_are_confined(siege: Siege) -> None:
-    """Those of the index and of the workers, at each node; see tests/unit/kernel/test_landlock.py for what that means."""
+    """Those of the index and of the workers, at each node; what that means is in `tests/unit/kernel`."""
     for node in (siege.victim, siege.friend):
         assert siege.confined_threads(node) >= 2
         assert "not confined" not in node.ask("status").stdout
