@@ -14,14 +14,16 @@ from types import TracebackType
 
 from everynode.cluster.home import Home
 from everynode.cluster.membership import Membership
+from everynode.limits import INBOUND_BYTES_MAX, INLINE_CACHE_BYTES
 from everynode.model.ids import NodeId
 from everynode.model.message import GroupId
 from lab.node import Node, link_nodes
 from lab.trees import wait_until
 from tests.hostile.attacker import Attacker
 
-GROWTH_BYTES_MAX = 96 << 20
-"""Of a daemon's memory by one attack: above what its bounded queues may hold for one peer, far below an exhaustion."""
+GROWTH_BYTES_MAX = INBOUND_BYTES_MAX + INLINE_CACHE_BYTES + (64 << 20)
+"""Of a daemon's memory by one attack: what it queues for one peer, the small contents that it keeps until they are
+placed, the index's pages (32 MiB) and as much again for the messages under way. Bounded, and far below an exhaustion."""
 
 
 class Siege:

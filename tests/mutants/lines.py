@@ -155,8 +155,8 @@ LINES = (
         "the loser of a conflict pruned",
         "losers of live conflicts are pinned in the vault of every node",
         "group/keeper.py",
-        "            if sibling.live\n        }\n        kept",
-        "            if not sibling.live\n        }\n        kept",
+        "            if sibling.live\n        }\n        # Copies",
+        "            if not sibling.live\n        }\n        # Copies",
         "tests/unit/group/test_keeper.py",
     ),
     line(
