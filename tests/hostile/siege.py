@@ -23,7 +23,7 @@ from tests.hostile.attacker import Attacker
 
 GROWTH_BYTES_MAX = INBOUND_BYTES_MAX + INLINE_CACHE_BYTES + (64 << 20)
 """Of a daemon's memory by one attack: what it queues for one peer, the small contents that it keeps until they are
-placed, the index's pages (32 MiB) and as much again for the messages under way. Bounded, and far below an exhaustion."""
+placed, the index's pages (32 MiB) and as much again for messages under way. Bounded, and far below an exhaustion."""
 
 
 class Siege:
