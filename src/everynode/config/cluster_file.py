@@ -32,7 +32,7 @@ class GroupTable(GroupPolicy, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     @property
     def policy(self) -> GroupPolicy:
-        return GroupPolicy(*(getattr(self, name) for name in GroupPolicy.__struct_fields__))
+        return GroupPolicy(**{field: getattr(self, field) for field in GroupPolicy.__struct_fields__})
 
     @classmethod
     def of(cls, root: str, policy: GroupPolicy) -> GroupTable:
