@@ -30,8 +30,11 @@ fast: setup ## style, unit and property tests: seconds
 sim: setup ## a simulated cluster, SEEDS=n different lives of it
 	@$(bin)/python -m tests.sim --seeds $(SEEDS)
 
-torture: setup ## power cuts and kills, the long runs: hours; stopped and started again, it goes on (see docs/reliability.md)
+torture: setup ## all short stories, a long run, power cuts and kills: hours; stopped and started again, it goes on (see docs/reliability.md)
 	@scripts/packages test
+	@$(bin)/python -m tests.exhaustive
+	@SHORT_STORIES_ALL=1 $(bin)/pytest tests/cluster/test_short_stories.py --timeout 600
+	@$(bin)/python -m tests.torture
 	@$(bin)/python -m tests.crash
 
 mutants: setup ## plant each fault of tests/mutants in a copy of the source and see the tests catch it
@@ -45,7 +48,7 @@ lint: setup ## style only
 	@$(bin)/ruff format --check .
 	@$(bin)/ruff check .
 	@$(bin)/mypy
-	@MYPYPATH=src $(bin)/mypy --explicit-package-bases lab bench demo tests/cluster tests/crash tests/style
+	@MYPYPATH=src $(bin)/mypy --explicit-package-bases lab bench demo tests/cluster tests/crash tests/torture tests/style
 	@$(bin)/lint-imports
 
 format: setup ## let ruff put the code in shape

@@ -79,6 +79,27 @@ def test_a_deletion_that_does_not_travel_is_caught(monkeypatch: pytest.MonkeyPat
     assert found.failures[0].bundle == (found.failures[0].case,)
 
 
+# Each of these failed once.
+FOUND = (
+    ".f/1:link:b:a+0:chmod:a/calm",
+    "f./0:link:a:b+0:chmod:b/end-0-1",
+    "f./0:link:a:b+0:write:b/end-0-1",
+    ".l/0:create:a+1:to-file:b/at-once",
+    ".e/0:to-file:b+1:replace:a/at-once",
+    "dl/0:write-below:a+1:rmdir:a/at-once",
+    ".d/1:chmod:b+1:to-symlink:b/end-0-0",
+    "ee/1:chmod:a+1:to-file:a/end-0-0",
+    "de/0:chmod:b+0:to-file:b/end-0-1",
+)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_failed_once_ends_well(name: str) -> None:
+    for seed in range(3):
+        [told] = play([Case.parse(name)], seed=seed)
+        assert not told.problems
+
+
 @pytest.mark.heavy
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("which", (["--length", "1", "--share", "0/23"], ["--length", "2", "--share", f"0/{OF_TWO}"]))

@@ -67,13 +67,18 @@ def torture(session: Session, minutes: float, nodes: int, folder: str | None, se
     The nodes of this machine have no part in it; root is not needed. Nothing is left behind but, with --folder, trees
     that differ. Exit code 0: equal; 1: not.
     """
+    from everynode.cli.torture_nodes import TortureFailed
+
     seed = random.SystemRandom().getrandbits(32) if seed is None else seed
     if folder is not None:
         Path(folder).mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(prefix="everynode-torture-", dir=folder))
     outcome = Outcome(seed, nodes, minutes * 60)
     try:
-        _torture(session, place, outcome)
+        try:
+            _torture(session, place, outcome)
+        except TortureFailed as error:
+            outcome.differences = (str(error),)
         if outcome.differences and folder is not None:
             outcome.kept = str(place)
     finally:
@@ -190,7 +195,7 @@ def _say(session: Session, outcome: Outcome) -> int:
         text = f"equal: {outcome.nodes} trees of {outcome.paths:,} paths, {outcome.sync_seconds:.1f} s after the last "
         text += f"change ({done})"
     else:
-        head = f"NOT equal {outcome.sync_seconds:.0f} s after the last change ({done}):"
+        head = f"NOT equal, {outcome.sync_seconds:.0f} s after the last change ({done}):"
         kept = [f"the trees are kept in {outcome.kept}"] if outcome.kept else []
         text = "\n  ".join([head, *outcome.differences, *kept])
     session.result({"equal": equal, **msgspec.to_builtins(outcome)}, text)

@@ -30,7 +30,7 @@ Tree = dict[bytes, Seen]
 
 
 def read_tree(root: str) -> Tree:
-    """Everything below `root` but everynode's own folder; what vanishes meanwhile is left out."""
+    """Everything below `root` but everynode's own folder; what changes under our eyes is left out."""
     top = os.fsencode(root)
     found: Tree = {}
     waiting = [b""]
@@ -39,7 +39,7 @@ def read_tree(root: str) -> Tree:
         for path in _paths_in(top, folder):
             try:
                 seen = found[path] = _look(os.path.join(top, path))
-            except FileNotFoundError:
+            except OSError:
                 continue
             if stat.S_ISDIR(seen.mode):
                 waiting.append(path)
@@ -73,7 +73,7 @@ def _told(names: Sequence[str], seen: Sequence[Seen | None]) -> str:
 def _paths_in(top: bytes, folder: bytes) -> list[bytes]:
     try:
         names = os.listdir(os.path.join(top, folder))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
     return [os.path.join(folder, name) for name in names if folder or name != RESERVED_NAME]
 

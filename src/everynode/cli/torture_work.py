@@ -33,6 +33,8 @@ class Writer:
     """Files in a burst; 0: there are none."""
     burst_seconds: float = 0.0
     """From one burst to the next."""
+    burst_delay: float | None = None
+    """Until the first; None: half of that."""
     changes: int = 0
     bursts: int = 0
     _random: random.Random = field(init=False)
@@ -54,7 +56,7 @@ class Writer:
     def work(self, stopped: Callable[[float], bool]) -> None:
         """Until `stopped`, which waits so many seconds and says whether it is over; never faster than `rate`."""
         began = time.monotonic()
-        next_burst = began + self.burst_seconds / 2
+        next_burst = began + (self.burst_seconds / 2 if self.burst_delay is None else self.burst_delay)
         acts = 0
         while not stopped(max(0.0, began + acts / self.rate - time.monotonic())):
             acts += 1
@@ -73,8 +75,9 @@ class Writer:
         except (OSError, shutil.Error):
             pass
 
-    def _path(self) -> Path:
-        return self.root.joinpath(*(self._random.choice(NAMES) for _ in range(self._random.choice(DEPTHS))))
+    def _path(self, depth_max: int = max(DEPTHS)) -> Path:
+        depth = min(depth_max, self._random.choice(DEPTHS))
+        return self.root.joinpath(*(self._random.choice(NAMES) for _ in range(depth)))
 
     def _content(self) -> bytes:
         mark = f"{self.name} {self.changes};".encode()
@@ -109,7 +112,9 @@ class Writer:
         self._path().mkdir()
 
     def _rename(self) -> None:
-        os.rename(self._path(), self._path())
+        old = self._path()
+        # Never further down: directories that are moved into each other all the time are another load, without bound.
+        os.rename(old, self._path(len(old.relative_to(self.root).parts)))
 
     def _rmtree(self) -> None:
         shutil.rmtree(self._path())

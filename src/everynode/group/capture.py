@@ -301,7 +301,7 @@ class Capture:
                 continue  # nearly all of a scan
             if look.scan_after is not None:
                 self.scan_wanted.put_nowait(look.scan_after)
-            if look.forced or look.noticed:
+            if look.forced or look.noticed or _is_another_object(seen):
                 noticed.append(seen)
             match seen.seen:
                 case Present(entry=entry):
@@ -422,6 +422,14 @@ def _changed_in_place(look: Looked) -> bool:
         return False
     placed = look.record.placed if look.record is not None else None
     return placed is not None and placed.stamp is not None and placed.stamp.inode == look.seen.stamp.inode
+
+
+def _is_another_object(look: Looked) -> bool:
+    """It came in the place of the one that was placed; the notice of that may be on its way and then find no news."""
+    placed = look.record.placed if look.record is not None else None
+    if type(look.seen) is not Present or placed is None or placed.stamp is None:
+        return False
+    return placed.stamp.inode != look.seen.stamp.inode
 
 
 def _touched_its_directory(look: Looked) -> bool:
