@@ -14,8 +14,9 @@ FAST = 16
 CHUNK = 25
 CHUNKS = 11
 OPEN = (158,)
-"""Seeds that fail and are not understood yet: see docs/reliability.md. The bulk leaves them out, and a test of their own
-says when they pass."""
+"""Seeds that fail and are not understood yet: see docs/reliability.md.
+
+The bulk leaves them out, and a test of their own says when they pass."""
 
 
 def run(first: int, count: int) -> str:
