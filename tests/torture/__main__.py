@@ -80,6 +80,9 @@ def main() -> int:
     except (LabError, AssertionError) as error:
         _say(f"FAILED: {error}")
         return 1
+    except KeyboardInterrupt:
+        _say("interrupted: this says nothing")
+        return 130
     finally:
         load.stop()
         for node in nodes:

@@ -51,6 +51,7 @@ class Load:
 
 def _work(writer: Writer, over: Event, counts: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs this says when it is over
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # and what he does at his end is not for us
 
     def stopped(seconds: float) -> bool:
         counts[0], counts[1] = writer.changes, writer.bursts
