@@ -13,10 +13,6 @@ REPOSITORY = Path(__file__).parents[2]
 FAST = 16
 CHUNK = 25
 CHUNKS = 11
-OPEN = (158,)
-"""Seeds that fail and are not understood yet: see docs/reliability.md.
-
-The bulk leaves them out, and a test of their own says when they pass."""
 
 
 def run(first: int, count: int) -> str:
@@ -50,17 +46,4 @@ def test_the_same_seed_is_the_same_life_again() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("first", range(FAST, FAST + CHUNK * CHUNKS, CHUNK))
 def test_many_lives_of_a_cluster_end_well(first: int) -> None:
-    beyond = first + CHUNK
-    for seed in sorted(seed for seed in OPEN if first <= seed < beyond):
-        if seed > first:
-            run(first, seed - first)
-        first = seed + 1
-    if first < beyond:
-        run(first, beyond - first)
-
-
-@pytest.mark.heavy
-@pytest.mark.xfail(strict=True, reason="not understood yet")
-@pytest.mark.parametrize("seed", OPEN)
-def test_what_is_open_still_fails(seed: int) -> None:
-    run(seed, 1)
+    run(first, CHUNK)

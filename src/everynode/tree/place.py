@@ -32,7 +32,7 @@ from everynode.model.path import RelPath, name_of, parent_of
 from everynode.model.problem import Trouble
 from everynode.tree.attributes import change_directory, change_file
 from everynode.tree.expected import Old, hold
-from everynode.tree.leaf import has_attributes, kind_of, stamp_of, time_of, without_ctime
+from everynode.tree.leaf import INODE_MASK, has_attributes, kind_of, stamp_of, time_of
 from everynode.tree.outcome import Absent, Filled, NotPut, PlaceOutcome, Put, Refusal, Staged
 from everynode.tree.reach import Reach
 from everynode.tree.refused import Refused, Vanished, changed, not_put
@@ -398,47 +398,38 @@ class _Placing:
             same = has_attributes(held.stat, entry) and time_of(held.stat) == entry.mtime_ns
             if not same and held.stat.st_nlink > 1:
                 raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place has other names: fetch it")
-            if same and item.expected is None:
-                return self._move_directly(item, directory, name, from_directory, source, held)
-            staged = self._move_aside(entry, from_directory, source, held)
+            staged = self._move_aside(entry, from_directory, source, held, same)
+            try:
+                return self._put(item, directory, name, staged)
+            except (Refused, OSError):
+                self._move_back(from_directory, source, held, staged)
+                raise
         finally:
             held.close()
-        return self._put(item, directory, name, staged)
 
-    def _move_directly(
-        self, item: PlaceItem, directory: int, name: bytes, from_directory: int, source: MovedFrom, held: Old
-    ) -> Put:
-        try:
-            self._kernel.rename_at(from_directory, name_of(source.path), directory, name, RenameFlag.NOREPLACE)
-        except FileExistsError as error:
-            raise changed("something stands there that was not known") from error
-        try:
-            stat = self._kernel.stat_at(directory, name)
-        except FileNotFoundError:
-            # Somebody took it from its new place at once: who did so had it there.
-            return Put(item.path, without_ctime(stamp_of(held.stat)), item.entry)
-        there = self._reach.still_there(parent_of(source.path))
-        intact = held.is_intact(stat)
-        same = stat.st_ino == held.stat.st_ino
-        if there and not intact and same and stat.st_mtime_ns >= stat.st_ctime_ns:
-            # Our rename set the ctime, a write sets both: this one came after, and belongs to the new name. Another
-            # object came before, under the old one.
-            raise changed("it was written to in its new place at once")
-        if not there or not intact:
-            # We took what somebody wrote there, or moved away with its directory, a moment ago: it goes back.
-            self._kernel.rename_at(directory, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
-            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, MOVED if not there else "its old place was changed here")
-        return Put(item.path, stamp_of(stat), item.entry)
+    def _move_aside(self, entry: Entry, from_directory: int, source: MovedFrom, held: Old, same: bool) -> Staged:
+        """The old object into the vault folder, with the attributes of the new one (`same`: it has them).
 
-    def _move_aside(self, entry: Entry, from_directory: int, source: MovedFrom, held: Old) -> Staged:
-        """The old object into the vault folder, with the attributes of the new one."""
-        if held.fd < 0:
+        Only there, where nobody else renames, is it certain which object was taken: at the new name another one may
+        have replaced it since, and would be taken for one that had replaced it before.
+        """
+        if held.fd < 0 and not same:
             raise Refused(Refusal.ERROR, Trouble.NO_CONTENT, "its old place cannot be opened; fetch it")
         kernel = self._kernel
         name = self._root.new_name(STAGED_KIND)
         kernel.rename_at(from_directory, name_of(source.path), self._vault, name, RenameFlag.NOREPLACE)
         there = self._reach.still_there(parent_of(source.path))
         if not there or not held.is_intact(kernel.stat_at(self._vault, name)):
+            # We took what somebody wrote there, or moved away with its directory, a moment ago: it goes back.
             kernel.rename_at(self._vault, name, from_directory, name_of(source.path), RenameFlag.NOREPLACE)
-            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place was changed here; fetch it")
-        return finish_file(kernel, held.fd, name, entry)
+            raise Refused(Refusal.CHANGED, Trouble.NO_CONTENT, "its old place was changed here" if there else MOVED)
+        return Staged(name, entry, held.stat.st_ino & INODE_MASK) if same else finish_file(kernel, held.fd, name, entry)
+
+    def _move_back(self, from_directory: int, source: MovedFrom, held: Old, staged: Staged) -> None:
+        """Its new name was taken meanwhile: the next try finds it where it was; else it stays in the vault folder."""
+        try:
+            if staged.entry != source.entry:
+                finish_file(self._kernel, held.fd, staged.name, source.entry)
+            self._put_back(staged.name, from_directory, name_of(source.path))
+        except OSError:
+            pass

@@ -6,6 +6,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -537,13 +538,45 @@ def test_what_took_the_place_of_a_file_in_its_last_moment_is_not_moved_along(
     assert not (tree / "b").exists()
 
 
+def after_the_second_rename(kernel: Any, act: Callable[[], object]) -> None:
+    """The first takes the object aside, the second gives it its new name."""
+    kernel.after["rename_at"] = lambda *_: kernel.after.__setitem__("rename_at", lambda *_: act())
+
+
 def test_what_is_written_to_a_moved_file_at_once_stays_at_its_new_name(root: Root, tree: Path, kernel: Any) -> None:
     (tree / "a").write_bytes(b"moved")
     old = seen(root, b"a")
-    kernel.after["rename_at"] = lambda *_: (tree / "b").write_bytes(b"mine now")
-    refused(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    after_the_second_rename(kernel, lambda: (tree / "b").write_bytes(b"mine now"))
+    moved = done(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
     assert (tree / "b").read_bytes() == b"mine now"
+    assert moved.stamp is not None and not moved.stamp.ctime_ns, "the next look reads it"
     assert not (tree / "a").exists()
+
+
+def test_what_is_renamed_over_a_moved_file_at_once_stays_at_its_new_name(root: Root, tree: Path, kernel: Any) -> None:
+    (tree / "a").write_bytes(b"moved")
+    (tree / "new").write_bytes(b"mine now")
+    old = seen(root, b"a")
+    after_the_second_rename(kernel, lambda: os.replace(tree / "new", tree / "b"))
+    moved = done(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    assert (tree / "b").read_bytes() == b"mine now"
+    assert moved.stamp is not None and not moved.stamp.ctime_ns, "the next look reads it"
+    assert not (tree / "a").exists()
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600])
+def test_a_moved_file_whose_new_name_is_taken_meanwhile_goes_back(
+    root: Root, tree: Path, kernel: Any, mode: int
+) -> None:
+    (tree / "a").write_bytes(b"moved")
+    (tree / "a").chmod(0o644)
+    old = seen(root, b"a")
+    entry = msgspec.structs.replace(old.entry, mode=mode)
+    kernel.after["rename_at"] = lambda *_: (tree / "b").write_bytes(b"mine now")
+    refused(put(root, b"b", entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
+    assert (tree / "b").read_bytes() == b"mine now"
+    assert seen(root, b"a").entry == old.entry
+    assert os.listdir(root.vault_fd) == []
 
 
 def test_a_file_whose_directory_a_user_moves_away_goes_with_it(root: Root, tree: Path, kernel: Any) -> None:
@@ -601,6 +634,6 @@ def test_what_a_user_made_of_it_there_is_not_taken_back(root: Root, tree: Path, 
 def test_a_moved_file_that_is_taken_from_its_new_name_at_once_was_there(root: Root, tree: Path, kernel: Any) -> None:
     (tree / "a").write_bytes(b"moved")
     old = seen(root, b"a")
-    kernel.after["rename_at"] = lambda *_: (tree / "b").unlink()
+    after_the_second_rename(kernel, (tree / "b").unlink)
     placed = done(put(root, b"b", old.entry, moved_from=MovedFrom(RelPath(b"a"), old.stamp, old.entry)))
     assert placed.entry == old.entry and placed.stamp is not None and placed.stamp.ctime_ns == 0
