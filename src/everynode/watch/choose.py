@@ -44,8 +44,7 @@ def _best(root: bytes) -> WatchNotices:
 
 def _tried_fanotify(root: bytes) -> FanotifyNotices:
     notices = FanotifyNotices(root)
-    notices.start()
-    notices.close()
+    notices.try_out()
     return notices
 
 
