@@ -34,7 +34,8 @@ class Seen:
             self._bits.extend(bytes(position + 4096 - len(self._bits)))
         self._bits[position] |= 1 << (arrival & 7)
 
-    def __contains__(self, arrival: int) -> bool:
+    def __contains__(self, arrival: object) -> bool:
+        assert isinstance(arrival, int)
         position = arrival >> 3
         return position < len(self._bits) and bool(self._bits[position] & (1 << (arrival & 7)))
 
@@ -202,15 +203,10 @@ class Scanner:
         self, start: RelPath, after: bytes, began_at: int, seen: Seen
     ) -> tuple[bytes, list[RelPath]] | None:
         """Runs on the index thread."""
-        rows = self._ground.index.below(start, after, SCAN_BATCH)
-        if not rows:
+        last, rows = self._ground.index.not_met(start, after, SCAN_BATCH, began_at, seen)
+        if last is None:
             return None
-        missing = [
-            r.path
-            for r in rows
-            if r.placed is not None and r.placed.entry is not None and r.arrival <= began_at and r.arrival not in seen
-        ]
-        return rows[-1].path, missing
+        return last, [row.path for row in rows if row.placed is not None and row.placed.entry is not None]
 
     async def _look(self, paths: Wanted, read: Read | None = None) -> None:
         clock = self._ground.clock

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 from zlib import crc32
@@ -343,6 +343,25 @@ class Index:
         """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
         low, high = subtree_range(directory)
         return self._list("WHERE path > ? AND path >= ? AND path < ? ORDER BY path LIMIT ?", (after, low, high, limit))
+
+    def not_met(
+        self, directory: RelPath, after: bytes, limit: int, until: int, met: Container[int]
+    ) -> tuple[RelPath | None, list[Record]]:
+        """Of the next `limit` records inside `directory` with an arrival up to `until`: those whose arrival is not in
+        `met`, and the path of the last one considered (None: there were no more). The others are not even decoded.
+        """
+        low, high = subtree_range(directory)
+        where = "WHERE path > ? AND path >= ? AND path < ? AND arrival <= ? ORDER BY path LIMIT ?"
+        last: RelPath | None = None
+        found: list[Record] = []
+        try:
+            for row in self._connection.execute(_COLUMNS + where, (after, low, high, until, limit)):
+                last = row[1]
+                if row[0] not in met or type(last) is not bytes:  # that is damage, which `_record` tells
+                    found.append(_record(row))
+        except (apsw.Error, UnicodeDecodeError) as error:
+            raise self._unreadable(error) from error
+        return last, found
 
     def lives_below(self, directory: RelPath) -> bool:
         """Whether anything below a directory is live: then the directory is, too."""

@@ -100,6 +100,7 @@ def test_a_changed_column_is_noticed_by_every_way_of_reading(index: Index, colum
         lambda: index.unplaced(0, 9),
         lambda: index.below(b"", b"", 9),
         lambda: index.below(b"d", b"", 9),
+        lambda: index.not_met(b"", b"", 9, 99, ()),
     ):
         with pytest.raises(IndexDamaged):
             read()

@@ -162,6 +162,17 @@ def test_below_is_what_lies_inside_and_nothing_that_only_looks_like_it(index: In
     assert found == expected
 
 
+def test_what_a_scan_did_not_meet_is_found_page_by_page(index: Index) -> None:
+    put(index, *(record(ONE, path=name) for name in (b"a", b"b", b"c", b"d", b"e")))
+    arrivals = {found.path: found.arrival for found in index.below(ROOT, b"", 99)}
+    met = {arrivals[b"a"], arrivals[b"c"]}
+    last, rows = index.not_met(ROOT, b"", 3, arrivals[b"d"], met)
+    assert (last, paths(rows)) == (b"c", [b"b"])
+    last, rows = index.not_met(ROOT, b"c", 3, arrivals[b"d"], met)
+    assert (last, paths(rows)) == (b"d", [b"d"]), "what came later is not asked about"
+    assert index.not_met(ROOT, b"d", 3, arrivals[b"d"], met) == (None, [])
+
+
 def test_a_directory_lives_by_what_lives_below_it_alone(index: Index) -> None:
     put(
         index,
