@@ -92,6 +92,7 @@ APPLY_BATCH = 1024  # records placed in one group commit
 APPLY_BATCH_BYTES = 32 * MiB
 SYNCFS_FILES_MIN = 16  # fewer files than this are synced one by one
 PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a problem
+EARLIER_MAX = 4  # own contents of a path that a power cut may bring back, remembered: the synced one, and later ones
 OVERTAKEN_MAX = 8  # versions of a path heard while one of them was placed, remembered in case of a crash
 RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RETRY_MAX
 RETRY_MAX = 300.0

@@ -70,10 +70,7 @@ def power(kind: Kind, folder: Path, images: int, at: str | None) -> int:
     progress = Progress(folder / "progress")
     cuts = [Cut.read(at)] if at else [cut for cut in spread(recording, images) if str(cut) not in progress.done]
     with Laboratory(recording) as laboratory:
-        results = (
-            (str(cut), "cuts with spread damage" if laboratory.spread else "cuts", found)
-            for cut, found in laboratory.tried(cuts)
-        )
+        results = ((str(cut), "cuts", found) for cut, found in laboratory.tried(cuts))
         return _run(f"power {kind}", results, progress, len(cuts), again=at is not None)
 
 

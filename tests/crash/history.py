@@ -107,22 +107,11 @@ def wrong_in_the_end(
         allowed = allowed[min(numbers, default=0) :]
         if final in [what(state.seen) for state in allowed]:
             continue
-        # Of a write that nobody acknowledged and no other node has, its author's disk decides what is left.
-        if len(allowed) > 1 and final in torn:
+        # Of a write that nobody acknowledged its author's disk decides what is left, where no other node has anything.
+        if len(allowed) > 1 and final in torn and not any(torn[1:]):
             continue
         found.append(f"in the end {_told(path, tree.get(path), allowed)}")
     return found
-
-
-def damage_that_spread(history: History, position: int, tree: Tree, *, left: list[Tree]) -> list[bytes]:
-    """Files that are no user's content any more though another node had an older one whole: see `What is open` in
-    docs/reliability.md. `left`: the author's disk after the cut, then the others'."""
-    return [
-        path
-        for path in history.states
-        if what(tree.get(path)) not in [what(state.seen) for state in history.allowed(path, position)]
-        and any(disk.get(path) is not None for disk in left[1:])
-    ]
 
 
 def _told(path: bytes, seen: Seen | None, allowed: list[State]) -> str:

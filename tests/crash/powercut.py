@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from lab.namespaces import Namespace
 from lab.trees import difference, snapshot
 from tests.crash.disk import read_log
-from tests.crash.history import damage_that_spread, wrong_in_the_end, wrong_on_disk
+from tests.crash.history import wrong_in_the_end, wrong_on_disk
 from tests.crash.images import Replay
 from tests.crash.mounts import mounted
 from tests.crash.recording import CUT, PEER, Recording, daemons, mount_points
@@ -61,8 +61,6 @@ class Laboratory:
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
-        self.spread: list[bytes] = []
-        """Where the damage of the last cut took the place of what another node had."""
 
     def __enter__(self) -> Laboratory:
         folder = self.recording.folder
@@ -106,7 +104,6 @@ class Laboratory:
         both = daemons(self.recording.folder, self._network.pid, boots)
         left = [snapshot(daemon.root) if daemon.root.exists() else {} for daemon in both]
         found = []
-        self.spread = []
         for number in kind.losing:
             author = kind.author if number == kind.author else None
             found += [
@@ -127,8 +124,6 @@ class Laboratory:
         found += [f"the nodes differ: {line}" for line in difference(*final)]
         living = None if kind.author in kind.losing else left[kind.author]
         author_first = [left[kind.author], left[1 - kind.author]]
-        if living is None:
-            self.spread = damage_that_spread(story.history, position, final[CUT], left=author_first)
         found += wrong_in_the_end(story.history, position, final[CUT], left=author_first, living=living)
         if found:
             found += [f"--- {daemon.name}:\n{daemon.last_words()}" for daemon in both]

@@ -156,7 +156,8 @@ def test_what_another_node_has_is_not_taken_back_and_a_torn_file_is_spread_only_
     torn = {b"f": file("torn")}
     assert wrong_in_the_end(told, 35, {b"f": one}, left=[torn, {b"f": one}], living=None) == []
     assert wrong_in_the_end(told, 35, {b"f": one}, left=[torn, {b"f": two}], living=None) != []
-    assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": one}], living=None) == []
+    assert wrong_in_the_end(told, 35, torn, left=[torn, {}], living=None) == []
+    assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": one}], living=None) != []
     assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": two}], living=None) != []
     assert wrong_in_the_end(told, 25, torn, left=[torn, {b"f": one}], living=None) != []
     assert wrong_in_the_end(told, 35, {b"f": one}, left=[{}, {b"f": two}], living={b"f": two}) != []

@@ -117,7 +117,7 @@ messages: st.SearchStrategy[AnyMessage] = st.one_of(
     st.builds(Blocks, ids16, int64, st.lists(digests, max_size=3).map(b"".join)),
     st.builds(FetchRequest, ids16, int64, paths, digests, int64, st.integers(1, limits.FETCH_BYTES_MAX)),
     st.builds(FetchPart, ids16, int64, st.binary(max_size=100)),
-    st.builds(Gone, ids16, int64),
+    st.builds(Gone, ids16, int64, st.none() | versions()),
     st.builds(GroupBye, ids16, texts),
 )
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from everynode import limits
 from everynode.errors import LinkError
-from everynode.model.message import AnyMessage, Batch, ComparePart, GroupHello, Heads, RunEnd, RunPart, RunRequest
+from everynode.model.message import AnyMessage, Batch, ComparePart, Gone, GroupHello, Heads, RunEnd, RunPart, RunRequest
 from everynode.model.path import parse_path
 from everynode.model.record import Vector, Version, weight_of
 from everynode.wire.codec import decode, encode
@@ -102,6 +102,9 @@ def assert_bounded(message: AnyMessage) -> None:
             vectors += [message.heard, message.forgotten]
         case Heads():
             vectors += [message.heard, message.placed]
+        case Gone(shown=Version() as shown):
+            assert_version(shown)
+            vectors.append(shown.context)
         case RunRequest() | RunEnd():
             vectors.append(message.knows)
         case _:

@@ -12,6 +12,7 @@ was there before (so: what this user replaced), what is there after, and what th
 | resurrection  | what stands at a path was replaced by an act, and nobody made it again                       |
 | invention     | a content is visible, at any time, that no user had finished writing                         |
 | in place      | the daemon wrote to a file in the tree instead of placing a finished one                     |
+| spread damage | what a power cut left stands at a path, though all others had what users wrote there          |
 | durability    | what a node acknowledged to a `wait` is not on that node, at the end or after a power cut     |
 
 An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
@@ -55,6 +56,8 @@ class Act:
     early: bool = False
     undone: bool = False
     unsure: bool = False
+    elsewhere: tuple[Content | None, ...] = ()
+    """Of a power cut: what stood there on each of the other nodes."""
     covers: frozenset[Content] = frozenset()
     """What power cuts took from here, of which this act replaced the remains."""
 
@@ -241,6 +244,7 @@ class Oracle:
                 left, lost = self._remains.get((node, path), (None, frozenset()))
                 earlier = lost if left == content else frozenset()
                 self._remains[node, path] = (content_of(now), earlier | {c for c in (content,) if c is not None})
+            elsewhere = tuple(content_of(tree.get(path)) for tree, _ in others)
             if was == now:  # its writer was not done; whoever looks now cannot know that
                 self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
                 continue
@@ -258,7 +262,7 @@ class Oracle:
                 self._known.add(standing)
             if content is not None and left and (spread or foreign):
                 continue  # a cut must not speak for users: this content has to come back
-            self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
+            self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False, elsewhere=elsewhere))
 
     def _add(self, act: Act) -> Act:
         self._number += 1
@@ -283,6 +287,7 @@ class Oracle:
         for path in sorted(self.acts):
             found += self._lost(path, tree, vaults)
             found += self._risen(path, tree)
+            found += self._spread(path, tree)
         for path, what in tree.items():
             found += self._unknown(path, what)
         return found
@@ -341,6 +346,17 @@ class Oracle:
         if len(makers) == 1 and replacers:
             return [f"resurrection: {final} stands at {path!r} again" + self._story(path)]
         return []
+
+    def _spread(self, path: bytes, tree: Tree) -> list[str]:
+        """Who had nothing there cannot say what it was before; and a user who comes after the cut decides."""
+        final, acts = content_of(tree.get(path)), self.acts[path]
+        written = {content_of(act.after) for act in acts if act.by_user and act.finished}
+        if final is None or final in written:
+            return []
+        last = acts[-1]
+        if last.by_user or not last.elsewhere or not written.issuperset(last.elsewhere) or None in last.elsewhere:
+            return []
+        return [f"spread damage: {_show(final)} stands at {path!r}, which a power cut left" + self._story(path)]
 
     def _unknown(self, path: bytes, what: Seen) -> list[str]:
         """Attributes may be of several users: each node replicates only what was changed there."""

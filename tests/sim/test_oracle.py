@@ -238,6 +238,20 @@ class TestPowerCut:
         assert sorted(history.judge({b"p": file(b"")}, vaults=(X,))) == ["invention", "lost update"]
         assert history.judge({}) == ["lost update"]
 
+    def test_what_the_cut_left_must_not_take_the_place_of_what_all_others_had(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(A, X, Y)
+        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": file(b"")}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert history.judge({b"p": X}) == []
+        assert history.judge({b"p": file(b"")}) == ["spread damage"]
+        history.act(A, file(b""), file(b"", 3))
+        assert history.judge({b"p": file(b"", 3)}) == [], "a user decided"
+
+    def test_what_the_cut_left_may_stand_where_others_had_nothing(self, history: History) -> None:
+        history.act(A, None, Y)
+        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": file(b"")}, NO_VAULT, [({}, NO_VAULT)])
+        assert history.judge({b"p": file(b"")}) == []
+
     def test_an_old_content_must_not_win_again_through_a_cut(self, history: History) -> None:
         history.act(A, None, X)
         history.act(A, X, Y)

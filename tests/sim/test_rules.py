@@ -15,11 +15,12 @@ from everynode.group.scan import Scanner
 from everynode.limits import BRAKE_WINDOW
 from everynode.model.entry import Kind
 from everynode.model.path import RelPath
+from everynode.tree.digest import digest_bytes
 from tests.sim.cluster import Cluster, Plan, limits_of
 from tests.sim.disk import Event
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
-from tests.sim.promises import content_of
+from tests.sim.promises import Content, content_of
 
 CALM = Plan(nodes=3, skew_seconds=60.0)
 SEEDS = range(8)
@@ -27,7 +28,9 @@ SEEDS = range(8)
 Story = Callable[[Cluster], Awaitable[None]]
 
 
-def play(seed: int, story: Story, plan: Plan = CALM) -> list[str]:
+def play(
+    seed: int, story: Story, plan: Plan = CALM, in_the_end: Callable[[Cluster], None] = lambda cluster: None
+) -> list[str]:
     """A cluster that is linked and has looked at everything lives through `story`; what the oracle says in the end."""
 
     async def scenario(loop: SimLoop) -> list[str]:
@@ -36,6 +39,7 @@ def play(seed: int, story: Story, plan: Plan = CALM) -> list[str]:
         await asyncio.sleep(10.0)
         await story(cluster)
         found = await cluster.finish()
+        in_the_end(cluster)
         await cluster.stop()
         return found
 
@@ -92,6 +96,75 @@ def test_a_power_cut_of_the_author_changes_nothing_that_others_have(seed: int) -
         await cluster.cut_power(author)
 
     assert play(seed, story) == []
+
+
+async def captured(author: SimNode, *paths: bytes) -> None:
+    """Until it is in his index what users wrote there; it is not synced then."""
+    seen = {path: author.user.see(path) for path in paths}
+    digests = {path: digest_bytes(what.content) for path, what in seen.items() if what is not None}
+    while any(_recorded(author, path) != digest for path, digest in digests.items()):
+        await asyncio.sleep(0.01)
+
+
+def _recorded(node: SimNode, path: bytes) -> bytes | None:
+    record = node.index.get(RelPath(path))
+    return record.version.siblings[0].entry.digest if record is not None else None
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_power_cut_left_of_a_change_that_nobody_got_takes_the_place_of_nothing(seed: int) -> None:
+    old, new = b"old content", b"changed" * 1000
+    paths = [b"written", b"renamed over", b"made again"]
+
+    async def story(cluster: Cluster) -> None:
+        author = cluster.nodes[0]
+        for path in paths:
+            author.user.write_file(path, old)
+        await asyncio.sleep(10.0)
+        cluster.network.partition([frozenset({node.node}) for node in cluster.nodes])
+        author.user.write_file(b"written", new)
+        author.user.replace_file(b"renamed over", new)
+        author.user.unlink(b"made again")
+        author.user.write_file(b"made again", new)
+        await captured(author, *paths)
+        await cluster.cut_power(author)
+        lost.update(what.content for path in paths if (what := author.user.see(path)) is not None and what.content)
+
+    def look(cluster: Cluster) -> None:
+        shown.extend(content_of(node.user.see(path)) for node in cluster.nodes for path in paths)
+        lost.difference_update(content for _, content in cluster.nodes[0].vault())
+
+    shown: list[Content | None] = []
+    lost: set[bytes] = set()
+    assert play(seed, story, in_the_end=look) == []
+    assert set(shown) <= {("file", old), ("file", new)}
+    assert lost <= {old, new}, "what a cut left, emptied or torn, is in the vault"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_older_content_that_a_power_cut_brings_back_whole_is_no_damage(seed: int) -> None:
+    """Others have only what was before it: it is its author's work of hours, and only he had it."""
+
+    async def story(cluster: Cluster) -> None:
+        author = cluster.nodes[0]
+        author.user.write_file(b"p", b"what all have")
+        await asyncio.sleep(10.0)
+        cluster.network.partition([frozenset({node.node}) for node in cluster.nodes])
+        author.user.replace_file(b"p", b"written alone")
+        await asyncio.sleep(10.0)  # synced
+        author.user.replace_file(b"p", b"written last" * 1000)
+        await captured(author, b"p")
+        await cluster.cut_power(author)
+        left.add(content_of(author.user.see(b"p")))
+
+    def look(cluster: Cluster) -> None:
+        shown.update(content_of(node.user.see(b"p")) for node in cluster.nodes)
+
+    left: set[Content | None] = set()
+    shown: set[Content | None] = set()
+    assert play(seed, story, in_the_end=look) == []
+    if left == {("file", b"written alone")}:
+        assert len(shown) == 1 and ("file", b"what all have") not in shown
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -68,7 +68,8 @@ def detect(
     if seen is None:
         return _absent(record, placed, there, origin, sequence)
     if placed is not None and there is not None and _same(seen, there):
-        return Restamp(Placed(placed.version, there, stamp, placed.shown, damaged=placed.damaged))
+        as_before = Placed(placed.version, there, stamp, placed.shown, damaged=placed.damaged, remains=placed.remains)
+        return Restamp(as_before)
     if placed is not None and placed.damaged and _is_back(placed, seen):
         return Restamp(Placed(placed.version, seen, stamp, placed.shown))
     if record is not None:

@@ -16,12 +16,13 @@ from everynode.group.announce import Announcer
 from everynode.group.brake import Brake
 from everynode.group.capture import Capture
 from everynode.group.choose import Choice, Later, choose, wanted_contents
-from everynode.group.commit import Committed, commit, give_up
+from everynode.group.commit import Committed, commit
 from everynode.group.fetch import Fetcher
 from everynode.group.first import first_of
 from everynode.group.gather import Gatherer, Job
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
+from everynode.group.lost import give_up
 from everynode.group.placing import Done, place_batch
 from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
 from everynode.model.entry import Entry, Kind
@@ -70,6 +71,8 @@ class Applier:
         """Troubled paths that the pass under way has met as work."""
         self._wanted: set[Digest] = set()
         """Contents that it could not place yet."""
+        self._lost: set[RelPath] = set()
+        """Paths that are to get what peers said that they show. Once, until it is placed: their word may be false."""
 
     async def run(self) -> None:
         """Place, for ever. Before the first scan nothing is placed into a root that held something."""
@@ -232,10 +235,16 @@ class Applier:
             for lost in record.version.siblings:
                 if not lost.live or not self._is_ours_to_give_up(node_of(lost.origin)):
                     continue
-                if not others <= self._fetcher.denied_by(Digest(lost.entry.digest)):
+                answers = self._fetcher.denied_by(Digest(lost.entry.digest), record.path)
+                if not others <= answers.keys():
                     continue
-                changed = await ground.clock.offload_index(give_up, ground.index, record.path, lost.dot)
+                shown = [v for v in answers.values() if v is not None] if record.path not in self._lost else []
+                changed = await ground.clock.offload_index(
+                    give_up, ground.index, record.path, lost.dot, shown, ground.setup.policy.conflict
+                )
                 if changed is not None:
+                    if shown:
+                        self._lost.add(record.path)
                     self._announcer.announce([changed])
                     self._not_stuck(record.path)
                     ground.problems.placed(record.path)
@@ -284,6 +293,8 @@ class Applier:
         ground = self._ground
         problems = ground.problems
         self._brake.placed(done)
+        if self._lost:
+            self._lost.difference_update(committed.placed)
         if self._retries or self._heads.stuck or problems.paths_placing():
             for path in committed.placed:
                 self._retries.pop(path, None)

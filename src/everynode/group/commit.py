@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from everynode.core.plan import CONTENT, NOTHING
-from everynode.core.versions import make_version, merge, sibling_at, supersede
+from everynode.core.plan import ATTRIBUTES, CONTENT, NOTHING
+from everynode.core.versions import make_version, merge, supersede
 from everynode.group.announce import Announcement
 from everynode.group.placing import Done
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import DIRECTORY, Entry
-from everynode.model.ids import Dot, NodeId, node_of
+from everynode.model.ids import NodeId, node_of
 from everynode.model.message import WireRecord
 from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Version
@@ -104,7 +104,10 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
         # Nobody here has seen the version to be shown: a change on top of this one must not supersede it.
         version = make_version([s for s in version.siblings if s.dot == target.shown], {})
     placed = Placed(version, entry, stamp, target.shown)
-    if not index.set_placed(Record(path, target.record.version, placed, target.instead), target.record):
+    earlier = target.record.earlier if target.step is NOTHING or target.step is ATTRIBUTES else ()
+    if not index.set_placed(
+        Record(path, target.record.version, placed, target.instead, earlier=earlier), target.record
+    ):
         # More was heard meanwhile: what was placed is true, and there is work again.
         now = index.get(path)
         if now is None:
@@ -151,32 +154,3 @@ def adopt(index: Index, path: RelPath, entry: Entry, base: Version | None) -> An
     index.claim_one(index.origin, sequence)
     index.recheck_ancestors(path)
     return Announcement(WireRecord(path, merged), index.origin, sequence, None)
-
-
-def give_up(index: Index, path: RelPath, dot: Dot) -> Announcement | None:
-    """Nobody has the content of our own change any more, a power cut took it: another change takes its place.
-
-    Where it was all there is, that says what the disk shows; beside what others wrote or deleted it is a deletion, for
-    what a power cut left of a file is nobody's work. It supersedes that change alone. None: more was heard meanwhile.
-    """
-    with index.transaction():
-        record = index.get(path)
-        lost = sibling_at(record.version, dot) if record is not None else None
-        if record is None or lost is None:
-            return None
-        old = record.placed
-        alone = len(record.version.siblings) == 1
-        stood_for_it = old is not None and (alone or old.shown == dot)
-        lives = alone and old is not None and old.entry is not None
-        sequence = index.next_sequence()
-        entry = old.entry if old is not None and old.entry is not None and alone else lost.entry
-        change = supersede(make_version([lost], {}), index.origin, sequence, entry, live=lives, content=lives)
-        version = merge(record.version, change)
-        placed = old
-        if old is not None and stood_for_it:
-            placed = Placed(change, old.entry, old.stamp, (index.origin, sequence))
-        unplaced = not alone or old is None
-        index.put(Record(path, version, placed, unplaced), record)
-        index.claim_one(index.origin, sequence)
-        index.recheck_ancestors(path)
-        return Announcement(WireRecord(path, version), index.origin, sequence, None)

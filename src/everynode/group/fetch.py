@@ -7,7 +7,7 @@ fetched survives a restart. A peer that does not have a content, or sends anothe
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from everynode.content.assemble import Assembly
@@ -31,6 +31,7 @@ from everynode.model.ids import Digest, Dot, NodeId, node_of
 from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
+from everynode.model.record import Version
 from everynode.tree.digest import digest_bytes
 from everynode.tree.outcome import Staged
 from everynode.tree.vault import has_space, remove
@@ -61,8 +62,8 @@ class Fetcher:
         self._tasks: dict[Digest, asyncio.Task[None]] = {}
         self._done: dict[Digest, bytes | Staged] = {}
         self._failed: dict[Digest, _Failed] = {}
-        self._denied: dict[Digest, set[NodeId]] = {}
-        """Peers that said in so many words that they do not have a content."""
+        self._denied: dict[Digest, dict[RelPath, dict[NodeId, Version | None]]] = {}
+        """Peers that, asked for a content at a path, said that they do not have it, and what they show there."""
         self._small = asyncio.Semaphore(FETCH_SMALL_FILES)
         self._large = asyncio.Semaphore(FETCH_FILES)
         self._group: asyncio.TaskGroup | None = None
@@ -90,9 +91,9 @@ class Fetcher:
         """It was asked for in vain and is not being asked for now."""
         return digest in self._failed and digest not in self._tasks
 
-    def denied_by(self, digest: Digest) -> frozenset[NodeId]:
-        """Who, asked since the last hope, does not have it; silence and errors are no answer."""
-        return frozenset(self._denied.get(digest, ()))
+    def denied_by(self, digest: Digest, path: RelPath) -> Mapping[NodeId, Version | None]:
+        """Who, asked for it there since the last hope, does not have it, and what he shows; silence is no answer."""
+        return self._denied.get(digest, {}).get(path, {})
 
     def underway(self) -> int:
         return len(self._tasks)
@@ -119,9 +120,9 @@ class Fetcher:
 
     async def keep_only(self, wanted: set[Digest]) -> None:
         """Drop what was fetched, or failed to be, and no record wants any more."""
-        for table in (self._failed, self._denied):
-            for digest in [digest for digest in table if digest not in wanted]:
-                del table[digest]
+        for digest in [digest for digest in self._failed.keys() | self._denied.keys() if digest not in wanted]:
+            self._failed.pop(digest, None)
+            self._denied.pop(digest, None)
         unused = [digest for digest in self._done if digest not in wanted]
         names = [done.name for digest in unused if isinstance(done := self._done.pop(digest), Staged)]
         if names:
@@ -194,15 +195,15 @@ class Fetcher:
         def request(number: int) -> FetchRequest:
             return FetchRequest(self._ground.setup.group, number, path, Digest(entry.digest), offset, length)
 
-        answer = await self._ask(peer, Digest(entry.digest), request)
+        answer = await self._ask(peer, path, Digest(entry.digest), request)
         return answer.data if isinstance(answer, FetchPart) else None
 
     async def _ask(
-        self, peer: NodeId, digest: Digest, request: Callable[[int], BlocksRequest | FetchRequest]
+        self, peer: NodeId, path: RelPath, digest: Digest, request: Callable[[int], BlocksRequest | FetchRequest]
     ) -> Answer | None:
         answer = await self._requests.ask(peer, request)
         if isinstance(answer, Gone):
-            self._denied.setdefault(digest, set()).add(peer)
+            self._denied.setdefault(digest, {}).setdefault(path, {})[peer] = answer.shown
         return answer
 
     async def _in_blocks(self, path: RelPath, entry: Entry, dot: Dot) -> Staged | None:
@@ -232,7 +233,7 @@ class Fetcher:
             return BlocksRequest(self._ground.setup.group, number, path, digest)
 
         for peer in candidates:
-            answer = await self._ask(peer, digest, request)
+            answer = await self._ask(peer, path, digest, request)
             if not isinstance(answer, Blocks):
                 continue
             try:

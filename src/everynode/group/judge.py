@@ -9,6 +9,7 @@ import msgspec
 
 from everynode.core.detect import Change, Known, Meaning, Nothing, Restamp, appeared, detect
 from everynode.group.announce import Announcement
+from everynode.group.lost import earlier, is_whole
 from everynode.index.store import Index
 from everynode.limits import SCAN_BATCH
 from everynode.model.entry import DIRECTORY, FILE, Entry, Stamp
@@ -212,7 +213,8 @@ def _change_unless_lost(
     if is_suspect(index, record, suspect_above) and _a_cut_can_leave(record, change.placed.entry):
         assert record is not None and record.placed is not None
         version = _as_found(record.placed, change.placed.entry)
-        lost = Placed(version, change.placed.entry, change.placed.stamp, record.placed.shown)
+        found, stamp = change.placed.entry, change.placed.stamp
+        lost = Placed(version, found, stamp, record.placed.shown, remains=not is_whole(record, found))
         index.set_placed(msgspec.structs.replace(record, placed=lost, unplaced=True), record)
         out.work = True
     else:
@@ -258,7 +260,9 @@ def _change(
     # What was being put right here still is: attributes that the cut took, or that were heard of.
     unfinished = record is not None and record.unplaced and change.placed.entry not in (None, change.sibling.entry)
     # Other siblings may have to be shown instead, and losers belong in the vault.
-    new = Record(path, change.version, change.placed, unplaced=several or unfinished or change.placed.damaged)
+    unplaced = several or unfinished or change.placed.damaged
+    before = earlier(index, record, change.sibling) if record is not None else ()
+    new = Record(path, change.version, change.placed, unplaced, earlier=before)
     if record is not None:
         index.put(new, record)
     elif not index.put_new(new):
@@ -266,18 +270,18 @@ def _change(
         return
     index.claim_one(change.sibling.origin, change.sibling.sequence)
     out.work = out.work or new.unplaced
-    before = record.placed.entry if record is not None and record.placed is not None else None
+    there = record.placed.entry if record is not None and record.placed is not None else None
     now = change.placed.entry
-    if (before is None) != (now is None):
+    if (there is None) != (now is None):
         index.recheck_ancestors(path)
         out.work = True
         if (parent := parent_of(path)) != ROOT:
             out.parents.add(parent)
-    if before is not None and before.kind == DIRECTORY and now is not None and now.kind != DIRECTORY:
+    if there is not None and there.kind == DIRECTORY and now is not None and now.kind != DIRECTORY:
         out.directories_gone.append(path)
-    if now is not None and now.kind == DIRECTORY and (before is None or before.kind != DIRECTORY):
+    if now is not None and now.kind == DIRECTORY and (there is None or there.kind != DIRECTORY):
         out.directories_new.append(path)
-    out.happened.append((path, _happening(before, now, change)))
+    out.happened.append((path, _happening(there, now, change)))
     inline = (Digest(change.sibling.entry.digest), content) if content is not None and now is not None else None
     sibling = change.sibling
     record_now = WireRecord(path, change.version)

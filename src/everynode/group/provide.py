@@ -19,6 +19,7 @@ from everynode.content.source import (
 )
 from everynode.errors import LinkError
 from everynode.group.ground import Ground
+from everynode.group.lost import shown_here
 from everynode.limits import BLOCK_BYTES, FETCH_PENDING_MAX
 from everynode.model.entry import Stamp
 from everynode.model.ids import DIGEST_BYTES, Digest, NodeId
@@ -94,7 +95,11 @@ class Provider:
             self._locations.pop((request.path, request.digest), None)
             if location.path is not None:
                 self._doubt(location.path)
-        await self._ground.links.send(peer, answer or Gone(request.group, request.request))
+        if answer is None:
+            shown = await self._ground.clock.offload_index(shown_here, self._ground.index, request.path)
+            await self._ground.links.send(peer, Gone(request.group, request.request, shown))
+        else:
+            await self._ground.links.send(peer, answer)
 
     async def _locate(self, path: RelPath, digest: Digest) -> Location | None:
         key = (path, digest)

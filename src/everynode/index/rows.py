@@ -13,7 +13,8 @@ from everynode.model.path import RelPath, show_path
 from everynode.model.record import Placed, Record, Sibling, Vector, Version
 
 _DAMAGED = 0x8000
-"""`Placed.damaged`, beside the bits of `Placed.not_carried`."""
+_REMAINS = 0x4000
+"""`Placed.damaged` and `Placed.remains`, beside the bits of `Placed.not_carried`."""
 
 
 class _PlacedRow(msgspec.Struct, array_like=True, gc=False):
@@ -32,6 +33,7 @@ class _Body(msgspec.Struct, array_like=True, gc=False):
     context: Vector | None
     placed: _PlacedRow | None
     overtaken: tuple[Sibling, ...] = ()
+    earlier: tuple[Sibling, ...] = ()
 
 
 class _PlainBody(msgspec.Struct, array_like=True, gc=False):
@@ -50,8 +52,8 @@ def encode_body(record: Record) -> bytes:
     version = record.version
     placed = record.placed
     row = _placed_row(version, placed) if placed is not None else None
-    if record.overtaken:
-        return _encode(_Body(version.siblings, version.context or None, row, record.overtaken))
+    if record.overtaken or record.earlier:
+        return _encode(_Body(version.siblings, version.context or None, row, record.overtaken, record.earlier))
     return _encode(_PlainBody(version.siblings, version.context or None, row))
 
 
@@ -69,7 +71,7 @@ def _placed_row(version: Version, placed: Placed) -> _PlacedRow:
         entry,
         placed.stamp,
         None if implied else placed.shown,
-        placed.not_carried | _DAMAGED if placed.damaged else placed.not_carried,
+        placed.not_carried | (placed.damaged and _DAMAGED) | (placed.remains and _REMAINS),
     )
 
 
@@ -88,10 +90,11 @@ def decode_body(path: RelPath, body: bytes, unplaced: bool, arrival: int, seal: 
             entry,
             row.placed.stamp,
             row.placed.shown or first.dot,
-            marks & ~_DAMAGED,
-            marks >= _DAMAGED,
+            marks & ~(_DAMAGED | _REMAINS),
+            marks & _DAMAGED != 0,
+            marks & _REMAINS != 0,
         )
-    return Record(path, version, placed, unplaced, arrival, seal, row.overtaken)
+    return Record(path, version, placed, unplaced, arrival, seal, row.overtaken, row.earlier)
 
 
 def checksum(path: bytes, body: bytes, flags: int) -> int:

@@ -419,7 +419,7 @@ class Index:
 
 
 def _recent_record(record: Record, arrival: int, seal: int) -> Record:
-    return Record(record.path, record.version, record.placed, True, arrival, seal, record.overtaken)
+    return Record(record.path, record.version, record.placed, True, arrival, seal, record.overtaken, record.earlier)
 
 
 def _not_carried(record: Record) -> int:

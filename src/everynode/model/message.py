@@ -217,6 +217,8 @@ class Gone(Message, frozen=True, array_like=True, tag="gone"):
 
     group: GroupId
     request: int
+    shown: Version | None = None
+    """What stands at the path of the request instead, as far as somebody wrote it."""
 
 
 TREE_HASH_BYTES = 16

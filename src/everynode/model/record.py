@@ -69,6 +69,8 @@ class Placed(msgspec.Struct, frozen=True, array_like=True):
     """What it has that is not replicated yet: HARD_LINKS, XATTRS."""
     damaged: bool = False
     """What is there is nobody's work: the disk has lost the content. It is never announced, and work until repaired."""
+    remains: bool = False
+    """What is there, or that nothing is, is what a power cut left of `shown`: nobody's work either."""
 
 
 HARD_LINKS = 1
@@ -91,5 +93,7 @@ class Record(msgspec.Struct, frozen=True):
     overtaken: tuple[Sibling, ...] = ()
     """Superseded before they were noted as placed: one of them may stand there all the same, put there just before a
     crash (see `group.resume`)."""
+    earlier: tuple[Sibling, ...] = ()
+    """Of a file that was written here: what stood there before and may be back, whole, after a power cut."""
     held: bool = False
     """What it removes stays on this disk until somebody decides (see `group.brake`): no work meanwhile, nor settled."""

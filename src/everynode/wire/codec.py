@@ -43,7 +43,7 @@ from everynode.model.message import (
 )
 from everynode.model.path import parse_path
 from everynode.wire.comparison import check_comparison
-from everynode.wire.records import Malformed, check_dot, check_records, check_span, check_vector
+from everynode.wire.records import Malformed, check_dot, check_records, check_span, check_vector, check_version
 
 _GROUP_ID_BYTES = 16
 _INDEX_ID_BYTES = 16
@@ -129,6 +129,8 @@ def _check(message: AnyMessage) -> None:
             _check_length("a digest", message.digest, DIGEST_BYTES)
         case Gone():
             _check_group_request(message.group, message.request)
+            if message.shown is not None:
+                check_version(message.shown)
         case RunCredit():
             _check_group_request(message.group, message.run)
         case TreeRequest() | TreeParts() | EntriesRequest() | Entries() | ReadRequest() | ReadState():

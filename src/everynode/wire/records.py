@@ -40,7 +40,7 @@ def check_records(records: Sequence_[WireRecord]) -> None:
         version = record.version
         siblings = version.siblings
         if len(siblings) != 1 or version.context:
-            _check_version(version)
+            check_version(version)
             continue
         sibling = siblings[0]
         entry = sibling.entry
@@ -98,7 +98,7 @@ def _check_paths(paths: list[bytes]) -> None:
             parse_path(path)
 
 
-def _check_version(version: Version) -> None:
+def check_version(version: Version) -> None:
     siblings, context = version.siblings, version.context
     if not 0 < len(siblings) <= limits.SIBLINGS_MAX:
         raise Malformed(f"a version of {len(siblings)} siblings, outside 1..{limits.SIBLINGS_MAX}")

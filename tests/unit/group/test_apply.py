@@ -50,6 +50,8 @@ class FakeRequests:
         self.has: dict[bytes, bytes] = {}
         self.moved: set[bytes] = set()
         """At these paths they do not have it any more."""
+        self.shown: Version | None = None
+        """What they say that stands there instead."""
         self.asked: list[bytes] = []
 
     async def ask(self, peer: NodeId, build: Callable[[int], BlocksRequest | FetchRequest]) -> Answer | None:
@@ -58,7 +60,7 @@ class FakeRequests:
         self.asked.append(request.path)
         content = self.has.get(request.digest) if request.path not in self.moved else None
         if content is None:
-            return Gone(GROUP, 1)
+            return Gone(GROUP, 1, self.shown)
         if isinstance(request, BlocksRequest):
             return Blocks(GROUP, 1, hash_blocks(content))
         return FetchPart(GROUP, 1, content[request.offset : request.offset + request.length])
@@ -330,6 +332,46 @@ def test_a_path_that_capture_let_go_of_while_it_was_left_out_is_tried_again(
 
 
 # What nobody has.
+
+
+async def lose(bench: Bench) -> Version:
+    """A change of this node over what B wrote, of which a power cut leaves an empty file; what B wrote."""
+    bench.heard(ONE, content=b"one")
+    await bench.turn()
+    (bench.tree / "a").write_bytes(b"nobody got that")
+    await bench.capture.look({PATH: Look(0.0)})
+    bench.ground.suspect_above = 0
+    (bench.tree / "a").write_bytes(b"")
+    await bench.capture.look({PATH: Look(0.0)})
+    return ONE
+
+
+def test_what_a_power_cut_left_gives_way_to_what_the_others_show_and_is_kept(bench: Bench) -> None:
+    async def story() -> None:
+        bench.requests.shown = await lose(bench)
+        for _ in range(3):
+            await bench.turn()
+        assert bench.shown() == b"one"
+        (sibling,) = get(bench.ground.index, PATH).version.siblings
+        assert sibling.origin == bench.ground.index.origin and sibling.entry == ONE.siblings[0].entry
+        kept = bench.ground.index.vault.of_digest(Digest(digest_bytes(b"")))
+        assert [(one.path, one.why) for one in kept] == [(PATH, "replaced")]
+
+    bench.run(story)
+
+
+def test_a_peer_that_testifies_of_what_it_has_not_is_believed_once(bench: Bench) -> None:
+    async def story() -> None:
+        await lose(bench)
+        sequences = set()
+        for number in range(20):
+            bench.requests.shown = version(live(B, 1, mine(b"a lie %d" % number)))
+            await bench.turn()
+            sequences.add(bench.ground.index.next_sequence())
+        assert len(sequences) <= 3, "each change of its mind would go to all nodes"
+        assert bench.shown() == b""
+
+    bench.run(story)
 
 
 @pytest.mark.parametrize("first", [True, False])

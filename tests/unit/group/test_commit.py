@@ -5,18 +5,17 @@ from __future__ import annotations
 import pytest
 
 from everynode.core.plan import Step, plan
-from everynode.group.commit import Committed, adopt, commit, give_up
+from everynode.group.commit import Committed, adopt, commit
 from everynode.group.gather import Job
 from everynode.group.placing import Done
 from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
-from everynode.model.entry import Entry
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
 from everynode.report.audit import Happening
 from everynode.tree.outcome import NotPut, Put, Refusal
-from tests.unit.core.samples import A, B, C, dead, directory, dot, file, live, placed, record, stamp, version
+from tests.unit.core.samples import A, B, C, dead, directory, file, live, placed, record, stamp, version
 from tests.unit.group.fakes import get, new_index, paths, put
 from tests.unit.index.test_store import recount
 
@@ -182,37 +181,6 @@ def test_adopting_takes_the_next_dot_and_supersedes_only_its_base(index: Index) 
     with index.transaction():
         fresh = adopt(index, RelPath(b"new"), file(b"w"), None)
     assert fresh.record.version == version(live(A, 2, file(b"w")))
-
-
-@pytest.mark.parametrize("there", [file(b"left"), None])
-def test_what_nobody_has_any_more_is_what_the_disk_shows(index: Index, there: Entry | None) -> None:
-    own = version(live(A, 1, file(b"lost")))
-    with index.transaction():
-        index.claim_one(A, 1)  # type: ignore[arg-type]
-    put(index, record(own, placed(own, there), path=A_PATH, unplaced=True))
-    announced = give_up(index, A_PATH, dot(A, 1))
-    assert announced is not None
-    now = get(index, A_PATH)
-    (sibling,) = now.version.siblings
-    assert (sibling.dot, sibling.live) == ((A, 2), there is not None)
-    assert now.placed is not None
-    assert now.placed.entry == there
-    assert not now.unplaced
-    assert give_up(index, A_PATH, dot(A, 1)) is None
-
-
-def test_what_others_wrote_beside_a_lost_content_stays(index: Index) -> None:
-    lost, theirs = live(A, 1, file(b"lost", mtime=9)), live(B, 1, file(b"theirs"))
-    with index.transaction():
-        index.claim_one(A, 1)  # type: ignore[arg-type]
-    put(index, record(version(lost, theirs), placed(version(lost, theirs), file(b"left")), path=A_PATH, unplaced=True))
-    assert give_up(index, A_PATH, dot(A, 1)) is not None
-    now = get(index, A_PATH)
-    # What the power cut left is nobody's work: it is no version beside theirs, and goes to the vault.
-    assert now.version == version(dead(A, 2, file(b"lost", mtime=9)), theirs)
-    assert now.placed is not None
-    assert now.placed.entry == file(b"left")
-    assert now.unplaced
 
 
 def test_a_time_that_was_set_over_a_newer_one_is_set_again(index: Index) -> None:

@@ -36,6 +36,9 @@ SAMPLES = {
     "path that is no text": record(ONE, path=b"\xff\xfe/\n"),
     "context above the sibling": record(version(live(B, 1), B=9)),
     "overtaken": msgspec.structs.replace(record(TWO, placed(ONE)), overtaken=(live(A, 9), dead(C, 8))),
+    "earlier": msgspec.structs.replace(record(ONE, placed(ONE)), earlier=(live(A, 9), dead(A, 8))),
+    "remains": record(TWO, msgspec.structs.replace(placed(ONE, file(b"")), remains=True, not_carried=1)),
+    "damaged remains": record(TWO, msgspec.structs.replace(placed(ONE, file(b"")), remains=True, damaged=True)),
     "attributes only": record(version(live(A, 1, content=False))),
 }
 
