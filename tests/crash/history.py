@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,11 +87,17 @@ def wrong_on_disk(history: History, position: int, tree: Tree, author: int | Non
 
 
 def wrong_in_the_end(
-    history: History, position: int, tree: Tree, *, left: list[Tree], living: Tree | None
+    history: History,
+    position: int,
+    tree: Tree,
+    *,
+    left: list[Tree],
+    living: Tree | None,
+    written_since: Collection[bytes] = (),
 ) -> list[str]:
     """What must not come of it when the nodes have found together again. `left`: what the disks showed before.
 
-    `living`: of an author that had no cut; exactly that is to come of it.
+    `living`: of an author that had no cut; exactly that is to come of it. `written_since` his daemon last looked.
     """
     found = []
     for path in history.paths([tree, *left]):
@@ -107,8 +113,9 @@ def wrong_in_the_end(
         allowed = allowed[min(numbers, default=0) :]
         if final in [what(state.seen) for state in allowed]:
             continue
-        # Of a write that nobody acknowledged its author's disk decides what is left, where no other node has anything.
-        if len(allowed) > 1 and final in torn and not any(torn[1:]):
+        # Of a write that nobody acknowledged its author's disk decides what is left, where no other node has anything
+        # or his daemon never saw that somebody wrote.
+        if len(allowed) > 1 and final in torn and (path in written_since or not any(torn[1:])):
             continue
         found.append(f"in the end {_told(path, tree.get(path), allowed)}")
     return found

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from lab.namespaces import Namespace
 from lab.trees import difference, snapshot
+from tests.crash.captured import written_since
 from tests.crash.disk import read_log
 from tests.crash.history import wrong_in_the_end, wrong_on_disk
 from tests.crash.images import Replay
@@ -105,10 +106,12 @@ class Laboratory:
         left = [snapshot(daemon.root) if daemon.root.exists() else {} for daemon in both]
         found = []
         for number in kind.losing:
-            author = kind.author if number == kind.author else None
+            writer = kind.author if number == kind.author else None
             found += [
-                f"{both[number].name}: {line}" for line in wrong_on_disk(story.history, position, left[number], author)
+                f"{both[number].name}: {line}" for line in wrong_on_disk(story.history, position, left[number], writer)
             ]
+        author = both[kind.author]
+        since = written_since(author.home, left[kind.author]) if kind.author in kind.losing else set()
         for daemon in both:
             daemon.log.unlink(missing_ok=True)
         try:
@@ -124,7 +127,9 @@ class Laboratory:
         found += [f"the nodes differ: {line}" for line in difference(*final)]
         living = None if kind.author in kind.losing else left[kind.author]
         author_first = [left[kind.author], left[1 - kind.author]]
-        found += wrong_in_the_end(story.history, position, final[CUT], left=author_first, living=living)
+        found += wrong_in_the_end(
+            story.history, position, final[CUT], left=author_first, living=living, written_since=since
+        )
         if found:
             found += [f"--- {daemon.name}:\n{daemon.last_words()}" for daemon in both]
         return found

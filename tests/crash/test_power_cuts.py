@@ -158,6 +158,7 @@ def test_what_another_node_has_is_not_taken_back_and_a_torn_file_is_spread_only_
     assert wrong_in_the_end(told, 35, {b"f": one}, left=[torn, {b"f": two}], living=None) != []
     assert wrong_in_the_end(told, 35, torn, left=[torn, {}], living=None) == []
     assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": one}], living=None) != []
+    assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": one}], living=None, written_since={b"f"}) == []
     assert wrong_in_the_end(told, 35, torn, left=[torn, {b"f": two}], living=None) != []
     assert wrong_in_the_end(told, 25, torn, left=[torn, {b"f": one}], living=None) != []
     assert wrong_in_the_end(told, 35, {b"f": one}, left=[{}, {b"f": two}], living={b"f": two}) != []

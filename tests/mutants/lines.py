@@ -184,4 +184,13 @@ LINES = (
         "if days and peer not in linked}",
         "tests/unit/group/test_keeper.py",
     ),
+    line(
+        "what a power cut left announced though others have it whole",
+        "damage of a power cut never spreads",
+        "group/lost.py",
+        "if alone and (old is None or old.remains) else None",
+        "if alone and old is None else None",
+        "tests/unit/group/test_lost.py",
+        "tests/sim/test_rules.py",
+    ),
 )
