@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
@@ -17,12 +16,12 @@ from everynode.content.source import (
     read_vaulted,
     vaulted_block_list,
 )
-from everynode.errors import LinkError
+from everynode.group.answerer import Answerer
 from everynode.group.ground import Ground
 from everynode.group.lost import shown_here
 from everynode.limits import BLOCK_BYTES, FETCH_PENDING_MAX
 from everynode.model.entry import Stamp
-from everynode.model.ids import DIGEST_BYTES, Digest, NodeId
+from everynode.model.ids import DIGEST_BYTES, Digest
 from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
 from everynode.model.path import RelPath
 from everynode.tree.digest import hash_blocks
@@ -41,40 +40,20 @@ class Location(msgspec.Struct, frozen=True):
     size: int
 
 
-class Provider:
+Question = BlocksRequest | FetchRequest
+
+
+class Provider(Answerer[Question]):
+    pending_max = FETCH_PENDING_MAX
+
     def __init__(self, ground: Ground, lists: BlockLists, doubt: Callable[[RelPath], None]) -> None:
         """`doubt(path)`: the file there is not what the index says; it wants looking at."""
-        self._ground = ground
+        super().__init__(ground)
         self._lists = lists
         self._doubt = doubt
-        self._queues: dict[NodeId, deque[BlocksRequest | FetchRequest]] = {}
-        self._wake: dict[NodeId, asyncio.Event] = {}
         self._locations: OrderedDict[tuple[RelPath, Digest], Location] = OrderedDict()
 
-    def request(self, peer: NodeId, request: BlocksRequest | FetchRequest) -> None:
-        """Queue a request. A peer that asks for more than it may is not answered: its requests time out."""
-        queue = self._queues.setdefault(peer, deque())
-        if len(queue) < FETCH_PENDING_MAX:
-            queue.append(request)
-            self._wake.setdefault(peer, asyncio.Event()).set()
-
-    def close(self, peer: NodeId) -> None:
-        self._queues.pop(peer, None)
-
-    async def run_peer(self, peer: NodeId) -> None:
-        wake = self._wake.setdefault(peer, asyncio.Event())
-        while True:
-            queue = self._queues.get(peer)
-            if not queue:
-                wake.clear()
-                await wake.wait()
-                continue
-            try:
-                await self._answer(peer, queue.popleft())
-            except LinkError:
-                return
-
-    async def _answer(self, peer: NodeId, request: BlocksRequest | FetchRequest) -> None:
+    async def answer(self, request: Question) -> Blocks | FetchPart | Gone:
         answer: Blocks | FetchPart | None = None
         for _ in range(2):  # a remembered place may be out of date once
             location = await self._locate(request.path, request.digest)
@@ -97,9 +76,8 @@ class Provider:
                 self._doubt(location.path)
         if answer is None:
             shown = await self._ground.clock.offload_index(shown_here, self._ground.index, request.path)
-            await self._ground.links.send(peer, Gone(request.group, request.request, shown))
-        else:
-            await self._ground.links.send(peer, answer)
+            return Gone(request.group, request.request, shown)
+        return answer
 
     async def _locate(self, path: RelPath, digest: Digest) -> Location | None:
         key = (path, digest)
@@ -153,7 +131,7 @@ class Provider:
                 self._lists.add(request.digest, blocks)
         return Blocks(request.group, request.request, blocks)
 
-    async def _beginning(self, request: BlocksRequest | FetchRequest, location: Location) -> Blocks | FetchPart | None:
+    async def _beginning(self, request: Question, location: Location) -> Blocks | FetchPart | None:
         """Of a file that was added to since: what it was then, if it begins with that still; each block is compared."""
         clock, root = self._ground.clock, self._ground.setup.root
         path, inode, digest, size = location.path, location.stamp.inode, request.digest, location.size

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-
-from everynode.errors import LinkError
+from everynode.group.answerer import Answerer
 from everynode.group.ground import Ground
 from everynode.group.scrub import Scrubber
 from everynode.group.tree_hash import Parts, hash_of_knowledge, list_entries
 from everynode.limits import TREE_ENTRIES, TREE_PENDING_MAX
-from everynode.model.ids import NodeId
 from everynode.model.message import Entries, EntriesRequest, ReadRequest, ReadState, TreeParts, TreeRequest
 
 Question = TreeRequest | EntriesRequest | ReadRequest
 
 
-class Testifier:
-    """One question of each peer after another; who asks more than it may is not answered."""
+class Testifier(Answerer[Question]):
+    pending_max = TREE_PENDING_MAX
 
     def __init__(self, ground: Ground, scrubber: Scrubber) -> None:
-        self._ground = ground
+        super().__init__(ground)
         self._scrubber = scrubber
-        self._queues: dict[NodeId, deque[Question]] = {}
-        self._wake: dict[NodeId, asyncio.Event] = {}
 
-    def request(self, peer: NodeId, question: Question) -> None:
-        queue = self._queues.setdefault(peer, deque())
-        if len(queue) < TREE_PENDING_MAX:
-            queue.append(question)
-            self._wake.setdefault(peer, asyncio.Event()).set()
-
-    def close(self, peer: NodeId) -> None:
-        self._queues.pop(peer, None)
-
-    async def run_peer(self, peer: NodeId) -> None:
-        wake = self._wake.setdefault(peer, asyncio.Event())
-        while True:
-            queue = self._queues.get(peer)
-            if not queue:
-                wake.clear()
-                await wake.wait()
-                continue
-            try:
-                await self._ground.links.send(peer, await self._answer(queue.popleft()))
-            except LinkError:
-                return
-
-    async def _answer(self, question: Question) -> TreeParts | Entries | ReadState:
+    async def answer(self, question: Question) -> TreeParts | Entries | ReadState:
         ground = self._ground
         group, number = question.group, question.request
         match question:

@@ -179,26 +179,27 @@ class ComparePart(Message, frozen=True, array_like=True, tag="compare"):
     """There is nothing after `upto`: from now on the receiver knows all that `knows` covers."""
 
 
-class BlocksRequest(Message, frozen=True, array_like=True, tag="blocks?"):
-    """Which blocks is this content made of?"""
+class Numbered(Message, frozen=True, array_like=True):
+    """A request, or the answer to it, which is found by the number."""
 
     group: GroupId
     request: int
+
+
+class BlocksRequest(Numbered, frozen=True, array_like=True, tag="blocks?"):
+    """Which blocks is this content made of?"""
+
     path: RelPath
     """Where the sender of this message believes the content to be; a hint."""
     digest: Digest
 
 
-class Blocks(Message, frozen=True, array_like=True, tag="blocks"):
-    group: GroupId
-    request: int
+class Blocks(Numbered, frozen=True, array_like=True, tag="blocks"):
     blocks: bytes
     """The block digests, 32 bytes each, in order."""
 
 
-class FetchRequest(Message, frozen=True, array_like=True, tag="fetch?"):
-    group: GroupId
-    request: int
+class FetchRequest(Numbered, frozen=True, array_like=True, tag="fetch?"):
     path: RelPath
     digest: Digest
     offset: int
@@ -206,17 +207,13 @@ class FetchRequest(Message, frozen=True, array_like=True, tag="fetch?"):
     """At most limits.FETCH_BYTES_MAX."""
 
 
-class FetchPart(Message, frozen=True, array_like=True, tag="fetch"):
-    group: GroupId
-    request: int
+class FetchPart(Numbered, frozen=True, array_like=True, tag="fetch"):
     data: bytes
 
 
-class Gone(Message, frozen=True, array_like=True, tag="gone"):
+class Gone(Numbered, frozen=True, array_like=True, tag="gone"):
     """The content asked for in `request` is not to be had here (any more)."""
 
-    group: GroupId
-    request: int
     shown: Version | None = None
     """What stands at the path of the request instead, as far as somebody wrote it."""
 
@@ -225,17 +222,13 @@ TREE_HASH_BYTES = 16
 """Of ranges of a tree, of versions, of knowledge: enough between nodes that want to know whether they are equal."""
 
 
-class TreeRequest(Message, frozen=True, array_like=True, tag="tree?"):
+class TreeRequest(Numbered, frozen=True, array_like=True, tag="tree?"):
     """How do these parts of your tree hash? Part i: bounds[i] <= path < bounds[i + 1]; an empty last one is the end."""
 
-    group: GroupId
-    request: int
     bounds: tuple[bytes, ...]
 
 
-class TreeParts(Message, frozen=True, array_like=True, tag="tree"):
-    group: GroupId
-    request: int
+class TreeParts(Numbered, frozen=True, array_like=True, tag="tree"):
     heard: bytes
     """Hash of the sender's knowledge."""
     unplaced: int
@@ -243,11 +236,9 @@ class TreeParts(Message, frozen=True, array_like=True, tag="tree"):
     """One for each part, of what is placed in it in the order of paths; empty: more than anybody asks for in one."""
 
 
-class EntriesRequest(Message, frozen=True, array_like=True, tag="entries?"):
+class EntriesRequest(Numbered, frozen=True, array_like=True, tag="entries?"):
     """What stands at low <= path < high? An empty `high` is the end."""
 
-    group: GroupId
-    request: int
     low: bytes
     high: bytes
 
@@ -261,26 +252,20 @@ class TreeEntry(msgspec.Struct, frozen=True, array_like=True):
     unplaced: bool
 
 
-class Entries(Message, frozen=True, array_like=True, tag="entries"):
-    group: GroupId
-    request: int
+class Entries(Numbered, frozen=True, array_like=True, tag="entries"):
     heard: bytes
     entries: tuple[TreeEntry, ...]
     then: bytes
     """Where to ask on from; empty: that was all."""
 
 
-class ReadRequest(Message, frozen=True, array_like=True, tag="read?"):
+class ReadRequest(Numbered, frozen=True, array_like=True, tag="read?"):
     """Read all your contents again, once for each number; how far is it?"""
 
-    group: GroupId
-    request: int
     pass_number: int
 
 
-class ReadState(Message, frozen=True, array_like=True, tag="read"):
-    group: GroupId
-    request: int
+class ReadState(Numbered, frozen=True, array_like=True, tag="read"):
     seen: int
     expected: int
     damaged: int
@@ -293,33 +278,6 @@ class GroupBye(Message, frozen=True, array_like=True, tag="group."):
     group: GroupId
     why: str
 
-
-AnyMessage = (
-    Hello
-    | Ping
-    | Statements
-    | GroupHello
-    | Heads
-    | Released
-    | Batch
-    | RunRequest
-    | RunCredit
-    | RunPart
-    | RunEnd
-    | ComparePart
-    | BlocksRequest
-    | Blocks
-    | FetchRequest
-    | FetchPart
-    | Gone
-    | TreeRequest
-    | TreeParts
-    | EntriesRequest
-    | Entries
-    | ReadRequest
-    | ReadState
-    | GroupBye
-)
 
 GroupMessage = (
     GroupHello
@@ -344,3 +302,5 @@ GroupMessage = (
     | ReadState
     | GroupBye
 )
+
+AnyMessage = Hello | Ping | Statements | GroupMessage
