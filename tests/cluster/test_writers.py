@@ -152,6 +152,7 @@ def test_an_editor_shows_elsewhere_what_it_saved_and_nothing_else(
             editor.join()
         for number in (0, 1):
             cluster.wait_everywhere(f"{name}/by-{number}", states[-1])
+        cluster.wait_equal()
     there.saw_only(states)
     here.saw_only(states)
 
@@ -200,6 +201,7 @@ def test_a_database_that_stays_open_shows_only_states_that_it_had(cluster: Clust
         final = (root / "x.db").read_bytes()
         cluster.wait_there(1, "x.db", final)
         cluster.wait_there(1, "x.db-wal", None)
+        cluster.wait_equal()
     database.saw_only_beginnings([*states["x.db"], final])
     wal.saw_only_beginnings(states["x.db-wal"])
     copy = root.parent / "copy.db"

@@ -14,7 +14,7 @@ from tests.sim.cluster import Cluster, Plan, limits_of
 from tests.sim.disk import Event
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
-from tests.sim.user import Tree, User, find
+from tests.sim.user import Tree, User
 
 PLAN = Plan(nodes=len(NODES), skew_seconds=60.0)
 # Virtual seconds: the first looks are done and the links stand,
@@ -74,7 +74,6 @@ class _Life:
         for folder, problem in self._sorted(await self.cluster.finish()):
             self.told[folder].problems.append(problem)
         self._compare()
-        self._compare_times()
         for folder, told in self.told.items():
             told.left = _kinds(folder, _below(folder, self.cluster.nodes[0].user))
         await self.cluster.stop()
@@ -168,14 +167,6 @@ class _Life:
         if number + 1 == self.steps and (self.time.shares or told.case.alone is not None):
             self.expected[folder] = _below(folder, user)
 
-    def _compare_times(self) -> None:
-        """Of directories the oracle sees no times; these are replicated as well."""
-        one, other = ({path: _time(node.user, path) for path in node.tree()} for node in self.cluster.nodes)
-        for path in sorted(one.keys() & other.keys()):
-            if one[path] != other[path] and path[:5] in self.told:
-                text = f"convergence: the time of {path!r} is {one[path]} on node 0, {other[path]} on node 1"
-                self.told[path[:5]].problems.append(text)
-
     def _compare(self) -> None:
         for folder, expected in self.expected.items():
             told = self.told[folder]
@@ -245,11 +236,6 @@ def do(user: User, folder: bytes, step: Step, inside: Tree, content: bytes) -> N
 
 def _below(folder: bytes, user: User) -> Tree:
     return user.below(folder)
-
-
-def _time(user: User, path: bytes) -> int:
-    inode = find(user.disk, user.root + b"/" + path)
-    return 0 if inode is None else inode.mtime_ns
 
 
 def _kinds(folder: bytes, tree: Tree) -> dict[str, str]:

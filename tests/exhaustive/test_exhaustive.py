@@ -90,6 +90,8 @@ FOUND = (
     ".d/1:chmod:b+1:to-symlink:b/end-0-0",
     "ee/1:chmod:a+1:to-file:a/end-0-0",
     "de/0:chmod:b+0:to-file:b/end-0-1",
+    ".e/0:to-file:b/calm",
+    "dl/1:to-file:a/calm",
 )
 
 

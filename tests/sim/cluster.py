@@ -220,9 +220,23 @@ class Cluster:
         found = self.oracle.judge(
             {node.node: node.tree() for node in self.nodes}, {node.node: node.vault() for node in self.nodes}
         )
+        found += self._times()
         for node in self.nodes:
             found += [f"failure: the daemon of {node.node.hex()[:4]} ended: {error!r}" for error in node.failures]
         found += [f"failure: while a message was handled: {error!r}" for error in self.network.failures]
+        return found
+
+    def _times(self) -> list[str]:
+        """Of directories the oracle sees no times; these are replicated as well."""
+        first, *others = self.nodes
+        found = []
+        for path, what in first.tree().items():
+            if what.kind != "directory":
+                continue
+            times = {node.node: node.user.time_of(path) for node in self.nodes}
+            if any(times[node.node] not in (None, times[first.node]) for node in others):
+                told = ", ".join(f"{time} at {node.hex()[:4]}" for node, time in times.items())
+                found.append(f"convergence: the time of {path!r} is {told}")
         return found
 
     async def stop(self) -> None:

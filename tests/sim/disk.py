@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import heapq
 import os
 import stat
 from collections.abc import Callable, Iterable
@@ -58,6 +59,8 @@ class Disk:
         self.inodes_max = 1_000_000
         self._last_ns = 0
         self._last_number = 1
+        self._free_inos: list[int] = []
+        self._last_ino = 1
         self.used = 0
         self.watchers: list[Watcher] = []
         self.processes: dict[int, Callable[[], None]] = {}
@@ -121,6 +124,7 @@ class Disk:
         self._last_number += 1
         now = self.stamp()
         inode = Inode(self._last_number, mode, now, directory.device)
+        inode.ino = self._take_ino()
         if directory.mode & stat.S_ISGID:
             inode.gid = directory.gid
             if inode.is_directory:
@@ -358,6 +362,7 @@ class Disk:
         """Another, empty filesystem over `directory`; returns its root."""
         self._last_number += 1
         root = Inode(self._last_number, stat.S_IFDIR | 0o755, self.stamp(), directory.device + 1)
+        root.ino = self._take_ino()
         root.nlink = 2
         root.name = directory.name
         self.inodes[root.number] = self.ever[root.number] = root
@@ -392,6 +397,25 @@ class Disk:
     def _forget_if_unused(self, inode: Inode) -> None:
         if inode.nlink == 0 and inode.opens == 0 and self.inodes.pop(inode.number, None) is not None:
             self.used -= len(inode.data)
+            heapq.heappush(self._free_inos, inode.ino)
+
+    def _take_ino(self) -> int:
+        """The lowest one that is free, as ext4 does: what is made where something was deleted often has its number."""
+        if self._free_inos:
+            return heapq.heappop(self._free_inos)
+        self._last_ino += 1
+        return self._last_ino
+
+    def number_anew(self) -> None:
+        """After a power cut: what came back and what took its number do not share it."""
+        self._free_inos.clear()
+        taken: set[int] = set()
+        self._last_ino = max(self._last_ino, *(inode.ino for inode in self.inodes.values()))
+        for inode in self.inodes.values():
+            if inode.ino in taken:
+                inode.ino = self._take_ino()
+            taken.add(inode.ino)
+        self._free_inos += sorted(set(range(2, self._last_ino + 1)) - taken)
 
     def _log(
         self,

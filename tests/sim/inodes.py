@@ -44,6 +44,7 @@ class Inode:
         "device",
         "durable_data",
         "gid",
+        "ino",
         "mode",
         "mtime_ns",
         "name",
@@ -57,6 +58,7 @@ class Inode:
 
     def __init__(self, number: int, mode: int, stamp_ns: int, device: int = 1) -> None:
         self.number = number
+        self.ino = number  # what stat tells: given to another one when this one is gone
         self.mode = mode
         self.uid = 0
         self.gid = 0
@@ -101,7 +103,7 @@ class Inode:
     def stat(self) -> FakeStat:
         return FakeStat(
             st_mode=self.mode,
-            st_ino=self.number,
+            st_ino=self.ino,
             st_dev=self.device,
             st_nlink=self.nlink,
             st_uid=self.uid,

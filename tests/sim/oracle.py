@@ -193,6 +193,9 @@ class Oracle:
             here = [act for act in acts if act.node == node and act.time > since]
             if here and before.get(path) == now.get(path) and all(act.by_user for act in here):
                 self.acts[path] = [act for act in acts if act not in here]
+                for act in self.acts[path] if any(act.finished for act in here) else ():
+                    if act.node == node and content_of(act.after) == content_of(now.get(path)):
+                        act.finished = True  # what was closed meanwhile is what it held before
 
     def acknowledged(self, node: NodeId, time: float, path: bytes, content: Content, nodes: frozenset[NodeId]) -> None:
         """A `wait` at `node` for `path`, where `content` stood when it was called, says that `nodes` have it.

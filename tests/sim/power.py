@@ -62,6 +62,7 @@ def power_cut(disk: Disk, rng: random.Random) -> None:
     for root in disk.mounts.values():
         _reload(disk, root, reached, rng)
     disk.inodes = reached
+    disk.number_anew()
     disk.used = sum(len(inode.data) for inode in reached.values())
     sync_all(disk)
 

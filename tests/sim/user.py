@@ -98,6 +98,11 @@ class User:
         inode = find(self.disk, self.root.rstrip(b"/") + b"/" + path)
         return None if inode is None else seen(inode)
 
+    def time_of(self, path: bytes) -> int | None:
+        """The mtime of what stands there: `see` leaves it out for directories."""
+        inode = find(self.disk, self.root.rstrip(b"/") + b"/" + path)
+        return None if inode is None else inode.mtime_ns
+
     def tree(self) -> Tree:
         return read_tree(self.disk, self.root)
 

@@ -6,6 +6,8 @@
 | as placed       | something       | Restamp (the same, only the stamp is new)                      |
 | as it was       | damage          | Restamp (it was repaired)                                      |
 | a heard sibling | any             | Known: the disk state *is* that sibling, no dot                |
+| the file shown  | directory for   | Known: nothing lives below any more, and a crash kept the      |
+|                 | what lives below| placing of the file from being noted                           |
 | a deleted one   | never anything  | Known: what a heard tombstone deleted is dead here as well     |
 | nothing         | something       | Known when a tombstone superseded it, else Change to one       |
 | anything else   | any             | Change: placed overlaid with the fields that differ            |
@@ -18,7 +20,7 @@ from __future__ import annotations
 
 import msgspec
 
-from everynode.core.versions import make_version, merge, supersede
+from everynode.core.versions import make_version, merge, sibling_at, supersede
 from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.ids import Origin, Sequence
 from everynode.model.record import Placed, Record, Sibling, Version
@@ -111,6 +113,10 @@ def _held(record: Record, placed: Placed | None, seen: Entry, stamp: Stamp | Non
     alive = [sibling for sibling in heard if sibling.live and sibling.entry.equals(seen)]
     for sibling in (*alive, *dead):
         return Known(Placed(_stands_for(record, sibling), seen, stamp, sibling.dot))
+    if placed is not None and placed.entry is not None and placed.entry.kind == Kind.DIRECTORY:
+        hidden = sibling_at(placed.version, placed.shown)
+        if hidden is not None and hidden.live and hidden.entry.kind != Kind.DIRECTORY and hidden.entry.equals(seen):
+            return Known(Placed(placed.version, seen, stamp, placed.shown))
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from everynode.group.announce import Announcer
@@ -45,6 +45,8 @@ class Look:
     """Where it stood before its directory was renamed."""
     noticed: bool = False
     """Somebody was seen to write, rename or delete it."""
+    renamed: bool = False
+    """Its name was given up or taken over: whatever stands there now, its directory has a new time."""
     waited_for: bool = False
     """Somebody wants one more try of it before it is given up as busy."""
     scan_after: RelPath | None = None
@@ -109,6 +111,7 @@ class Capture:
         pid: int = 0,
         donor: RelPath | None = None,
         noticed: bool = False,
+        renamed: bool = False,
         deep: bool = False,
         scan_after: RelPath | None = None,
     ) -> None:
@@ -120,6 +123,7 @@ class Capture:
         look.pid = pid or look.pid
         look.donor = None if look.forced else donor or look.donor
         look.noticed = look.noticed or noticed
+        look.renamed = look.renamed or renamed
         look.deep = look.deep or deep
         look.scan_after = scan_after or look.scan_after
         self._wake.set()
@@ -193,11 +197,14 @@ class Capture:
         wanted = looks
         if ground.excluder:
             wanted = {path: look for path, look in looks.items() if not ground.excluder.excluded(path, False)}
+            self._look_around(looks.keys() - wanted.keys(), looks)
         ground.claims.update(wanted)
         try:
             looked = await self._see(wanted, walked or {}, known if wanted is looks else None)
             if ground.excluder:
-                looked = [look for look in looked if not self._excluded_directory(look)]
+                left_out = {look.path for look in looked if self._excluded_directory(look)}
+                looked = [look for look in looked if look.path not in left_out]
+                self._look_around(left_out, looks)
             judgement = await ground.clock.offload_index(judge, ground.index, looked, ground.suspect_above)
         finally:
             ground.claims.difference_update(wanted)
@@ -212,6 +219,14 @@ class Capture:
         """Some patterns speak of directories alone, and that it is one shows only when it is seen."""
         is_directory = type(look.seen) is Present and look.seen.entry.kind == Kind.DIRECTORY
         return is_directory and self._ground.excluder.excluded(look.path, True)
+
+    def _look_around(self, left_out: Iterable[RelPath], looks: Mapping[RelPath, Look]) -> None:
+        """What is excluded comes and goes as well, and moves the time of its directory."""
+        settle = self._ground.setup.policy.settle_ms / 1000
+        for path in sorted(left_out):
+            parent = parent_of(path)
+            if looks[path] is not SCANNED and parent != ROOT and not self._ground.excluder.excluded(parent, True):
+                self.look_soon(parent, delay=settle)
 
     async def _see(
         self, looks: dict[RelPath, Look], walked: Mapping[RelPath, Stamp], known: Read | None
@@ -287,12 +302,15 @@ class Capture:
     def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
         ground = self._ground
         for path in judgement.again:
-            self._looks.setdefault(path, replace(looks[path])).due = ground.clock.monotonic() + FIRST_AGAIN
+            look = self._looks.setdefault(path, replace(looks[path]))
+            look.due = ground.clock.monotonic() + FIRST_AGAIN
+            look.noticed = look.noticed or looks[path].noticed
+            look.renamed = look.renamed or looks[path].renamed
         if judgement.again:
             self._wake.set()  # who looks may be the scanner
         for path in judgement.doubtful:
             ground.doubts.put_nowait(path)
-        noticed: list[Looked] = []
+        touched: set[RelPath] = set()
         several: list[Looked] = []
         troubled = ground.problems.any_looking
         for seen in looked:
@@ -301,8 +319,8 @@ class Capture:
                 continue  # nearly all of a scan
             if look.scan_after is not None:
                 self.scan_wanted.put_nowait(look.scan_after)
-            if look.forced or look.noticed or _is_another_object(seen):
-                noticed.append(seen)
+            if _touched_its_directory(look, seen):
+                touched.add(parent_of(seen.path))
             match seen.seen:
                 case Present(entry=entry):
                     if seen.seen.links > 1:
@@ -317,8 +335,7 @@ class Capture:
                 case _:
                     ground.problems.looked(seen.path)
         settle = ground.setup.policy.settle_ms / 1000
-        touched = {parent_of(seen.path) for seen in noticed if _touched_its_directory(seen)} - {ROOT}
-        for parent in judgement.parents | touched:
+        for parent in sorted((judgement.parents | touched) - {ROOT}):
             self.look_soon(parent, delay=settle)
         if several:
             happened = {path for path, _ in judgement.happened}
@@ -378,6 +395,8 @@ class Capture:
             self._wake.set()
         else:
             newer.attempts = attempts
+            newer.noticed = newer.noticed or look.noticed
+            newer.renamed = newer.renamed or look.renamed
 
     def waiting_for(self, below: RelPath) -> RelPath | None:
         """A path at or below `below` that is not captured yet."""
@@ -424,22 +443,23 @@ def _changed_in_place(look: Looked) -> bool:
     return placed is not None and placed.stamp is not None and placed.stamp.inode == look.seen.stamp.inode
 
 
-def _is_another_object(look: Looked) -> bool:
-    """It came in the place of the one that was placed; the notice of that may be on its way and then find no news."""
-    placed = look.record.placed if look.record is not None else None
-    if type(look.seen) is not Present or placed is None or placed.stamp is None:
-        return False
-    return placed.stamp.inode != look.seen.stamp.inode
+def _touched_its_directory(look: Look, looked: Looked) -> bool:
+    """Whether a name came or went since the record was made; one that is gone may have been there in between.
 
-
-def _touched_its_directory(look: Looked) -> bool:
-    """Whether a name came or went since the record was made; one that is gone may have been there in between."""
-    if type(look.seen) is Absent:
+    That what stands there has the inode of what was placed proves nothing: the kernel gives the number of what was
+    deleted to the next that is made.
+    """
+    if look.renamed:
         return True
-    if type(look.seen) is not Present:
-        return False
-    placed = look.record.placed if look.record is not None else None
-    return placed is None or placed.stamp is None or placed.stamp.inode != look.seen.stamp.inode
+    seen = looked.seen
+    if type(seen) is Present:
+        placed = looked.record.placed if looked.record is not None else None
+        if placed is None or placed.entry is None or placed.stamp is None:
+            return True
+        return placed.stamp.inode != seen.stamp.inode or placed.entry.kind != seen.entry.kind
+    if type(seen) is Absent:
+        return look.forced or look.noticed
+    return type(seen) is Unlookable and seen.trouble is Trouble.UNSUPPORTED
 
 
 def _pid_of(looks: dict[RelPath, Look], path: RelPath) -> int:

@@ -50,6 +50,7 @@ class Notifier:
                     forced=not directory,
                     pid=notice.pid,
                     noticed=bool(what & (What.WRITTEN | What.GONE)),
+                    renamed=bool(what & What.GONE),
                     # The notice speaks for all that was below; if a directory is there again, it is another one.
                     deep=directory and bool(what & What.GONE),
                 )
@@ -60,7 +61,7 @@ class Notifier:
 
     async def _renamed(self, source: RelPath, path: RelPath, directory: bool, pid: int) -> None:
         look_soon = self._capture.look_soon
-        look_soon(path, forced=not directory, pid=pid, donor=source if directory else None, noticed=True)
+        look_soon(path, forced=not directory, pid=pid, donor=source if directory else None, noticed=True, renamed=True)
         scan_after: RelPath | None = None
         if directory:
             if self._ground.placing_now:
@@ -75,7 +76,7 @@ class Notifier:
             else:
                 scan_after = path  # not before: the scan would find the new names without their old ones
         # Last: a directory that is gone takes all below it along at once, away from where that went.
-        look_soon(source, pid=pid, noticed=True, scan_after=scan_after)
+        look_soon(source, pid=pid, noticed=True, renamed=True, scan_after=scan_after)
 
     def _placed_below(self, directory: RelPath) -> list[RelPath]:
         """Runs on the index thread."""

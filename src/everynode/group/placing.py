@@ -82,6 +82,8 @@ def _place_staged(
     changed: set[RelPath] = set()
     for item, outcome in zip(items, outcomes, strict=True):
         done[item.path].outcome = outcome
+        if item.moved_from is not None:  # taken, or taken and given back
+            changed.update((parent_of(item.path), parent_of(item.moved_from.path)))
         if type(outcome) is Put:
             changed.add(parent_of(item.path))
             if item.entry is not None and (item.staged is None or item.staged.filled is not None):

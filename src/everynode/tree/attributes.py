@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 
-from everynode.kernel.protocol import Kernel
+from everynode.kernel.protocol import Kernel, Stat
 from everynode.model.entry import Entry, Kind, Stamp
 from everynode.model.path import RelPath, name_of, parent_of
 from everynode.model.problem import Trouble
@@ -91,8 +91,11 @@ def set_directory_times(root: Root, items: Sequence[tuple[RelPath, int]]) -> lis
             try:
                 fd = kernel.open_beneath(reach.directory(parent_of(path)), name_of(path), OPEN_DIRECTORY)
                 try:
-                    denied = set_time(kernel.set_mtime_fd, fd, mtime_ns)
-                    stat = kernel.stat_fd(fd)
+                    denied, stat = _set_and_look(kernel, fd, mtime_ns)
+                    if not denied and time_of(stat) != mtime_ns:
+                        # This filesystem cannot keep it; or somebody made something in it just now, and who took that
+                        # for all that can be had would never look at it again.
+                        denied, stat = _set_and_look(kernel, fd, mtime_ns)
                 finally:
                     kernel.close(fd)
             except OSError as error:
@@ -105,3 +108,7 @@ def set_directory_times(root: Root, items: Sequence[tuple[RelPath, int]]) -> lis
                 denied = f"mtime: this filesystem keeps {time_of(stat)} ns"
             done.append(Put(path, stamp_of(stat), entry_of(stat, Kind.DIRECTORY, b""), denied=denied))
     return done
+
+
+def _set_and_look(kernel: Kernel, fd: int, mtime_ns: int) -> tuple[str, Stat]:
+    return set_time(kernel.set_mtime_fd, fd, mtime_ns), kernel.stat_fd(fd)

@@ -317,6 +317,16 @@ def test_a_directory_that_only_its_descendants_keep_makes_no_dot_for_its_time(be
     assert meaning == Restamp(Placed(of, directory(mtime=9), stamp(99), (B, 1)))
 
 
+def test_the_file_that_shows_again_where_nothing_lives_below_is_nobodys_decision() -> None:
+    """It was placed, and a crash kept that from being noted: the other version stays."""
+    of = version(live(B, 1, file(b"shown", mtime=9)), live(C, 2, file(b"loser", mtime=1)))
+    there = placed(of, directory(mtime=9))
+    assert look(record(of, there), file(b"shown", mtime=9)) == Known(
+        Placed(of, file(b"shown", mtime=9), stamp(99), (B, 1))
+    )
+    change(record(of, there), file(b"other"))
+
+
 @pytest.mark.parametrize("now", [dead(B, 2, directory()), live(B, 2, directory(mode=0o700))])
 def test_a_new_time_of_a_directory_says_nothing_against_what_superseded_it(now: Sibling) -> None:
     """Its content was removed here, and the crash came before the directory was."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from everynode.core.plan import Step, plan
+from everynode.core.plan import CONTENT, Step, Target, plan
 from everynode.group.choose import Choice
 from everynode.group.gather import Job
 from everynode.group.placing import Done, place_batch
@@ -17,6 +17,7 @@ from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Version
 from everynode.tree.observe import observe
 from everynode.tree.outcome import NotPut, Present, Put, Refusal
+from everynode.tree.place import MovedFrom
 from everynode.tree.root import Root
 from tests.unit.core.samples import B, C, dead, file, live, version
 
@@ -105,3 +106,23 @@ def test_what_was_deleted_elsewhere_and_found_here_is_removed_into_the_vault(roo
     assert not (tree / "a").exists()
     kept = tree / ".everynode" / "vault" / done.outcome.vaulted.decode()
     assert kept.read_bytes() == b"old"
+
+
+def test_a_move_that_is_taken_back_leaves_the_times_of_both_directories(root: Root, tree: Path) -> None:
+    for name in ("from", "to"):
+        (tree / name).mkdir()
+    (tree / "from" / "a").write_bytes(b"content")
+    (tree / "to" / "a").write_bytes(b"users")
+    for name in ("from", "to"):
+        os.utime(tree / name, ns=(5, 5))
+    old, new = RelPath(b"from/a"), RelPath(b"to/a")
+    (seen,) = observe(root, [(old, None)], contents=True, now_ns=NOW)
+    assert isinstance(seen, Present)
+    target = Target(
+        Record(new, version(live(B, 1, seen.entry)), None), CONTENT, seen.entry, (B, live(B, 1).sequence), ()
+    )
+    choice = Choice(directory_times={RelPath(b"from"): 5, RelPath(b"to"): 5})
+    job = Job(target, MovedFrom(old, seen.stamp, seen.entry))
+    (done,) = place_batch(root, no_ignoring, [job], [], choice, NOW)
+    assert isinstance(done.outcome, NotPut) and (tree / "from" / "a").read_bytes() == b"content"
+    assert {name: (tree / name).stat().st_mtime_ns for name in ("from", "to")} == {"from": 5, "to": 5}

@@ -461,6 +461,19 @@ def test_times_of_directories_are_set_at_the_end(root: Root, tree: Path) -> None
     assert refused(next(o for o in outcomes if o.path == b"gone")).refusal is Refusal.CHANGED
 
 
+def test_who_makes_something_in_a_directory_just_when_its_time_was_set_does_not_leave_his(
+    root: Root, tree: Path, kernel: Any
+) -> None:
+    """Else what stands there would count as all that can be had, and nobody would look again."""
+    (tree / "d").mkdir()
+    meanwhile = [tree / "d" / "users"]
+    kernel.before["stat_fd"] = lambda *_: meanwhile and meanwhile.pop().mkdir()
+    (outcome,) = set_directory_times(root, [(RelPath(b"d"), 5)])
+    assert not meanwhile and (tree / "d" / "users").exists()
+    entry = done(outcome).entry
+    assert (tree / "d").stat().st_mtime_ns == 5 and entry is not None and entry.mtime_ns == 5
+
+
 def test_sync_covers_directories_and_files_and_passes_over_what_is_gone(root: Root, tree: Path, kernel: Any) -> None:
     (tree / "d").mkdir()
     (tree / "f").write_bytes(b"x")
