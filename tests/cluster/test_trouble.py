@@ -49,6 +49,26 @@ def test_a_removed_node_is_refused_by_everybody() -> None:
         assert not (cluster[1].root / "from-outside").exists()
 
 
+def test_a_root_where_no_other_member_may_put_one_is_taken_when_somebody_on_the_node_says_so() -> None:
+    with Cluster(2) as cluster:
+        folder = cluster[0].root.parent
+        hidden = folder / ".settings" / "app"
+        cluster[0].cli("group", "add", "app", str(hidden))
+
+        def trouble() -> str:
+            groups = cluster[1].asks_json("group", "list")["groups"]
+            return next((group["trouble"] for group in groups if group["name"] == "app"), "")
+
+        assert wait_until(trouble, timeout=30, every=0.2)
+        assert f"everynode group root app {hidden}" in trouble()
+        assert "hidden directory" in cluster[1].ask("status").stdout
+        own = folder / ".settings of b"
+        cluster[1].cli("group", "root", "app", str(own))
+        (hidden / "file").write_bytes(b"content")
+        assert wait_until(lambda: (own / "file").exists(), timeout=30, every=0.2)
+        assert trouble() == ""
+
+
 def test_a_root_that_is_unmounted_halts_its_group_and_deletes_nothing_elsewhere() -> None:
     cluster = Cluster(2, group=False)
     root = cluster.new_tmpfs_root(1, size="32m")

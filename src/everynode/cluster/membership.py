@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Iterable
 from secrets import token_bytes
 
+import msgspec
+
 from everynode import limits
-from everynode.cluster import naming
+from everynode.cluster import naming, places
 from everynode.cluster.edit import Edit
 from everynode.cluster.entrance import own_identity, refuse_second_cluster
 from everynode.cluster.home import Home
@@ -234,6 +236,7 @@ class Membership:
         if why:
             raise ConfigError(f"group {name} was not added: {why}")
         group = edit.add_group(name, root, policy or GroupPolicy())
+        self.consent(name, root)
         self._commit(edit)
         return group
 
@@ -244,6 +247,20 @@ class Membership:
         edit.remove_group(group.id)
         self._commit(edit)
         return group
+
+    def consent(self, name: str, root: str, before: str = "") -> None:
+        """Somebody named a default root on this very node: it is kept there, wherever that is.
+
+        `before`: what it was. Where this node keeps the group elsewhere, it goes on so.
+        """
+        here = self.settings.roots.get(name)
+        if here is not None and here != before:
+            return
+        bare = {group: own for group, own in self.settings.roots.items() if group != name}
+        strange = places.objection(name, root, self.home, msgspec.structs.replace(self.settings, roots=bare))
+        if strange or here is not None:
+            self.home.set_root(name, root if strange else None)
+            self.settings = self.home.read_settings()
 
     def set_root(self, name: str, root: str | None) -> None:
         """Keep a group elsewhere on this node alone; None: where the cluster file says."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from difflib import get_close_matches
 
+from everynode.cluster import places
 from everynode.cluster.home import Home, is_inside
 from everynode.config.node_file import NodeSettings
 from everynode.errors import ConfigError
@@ -31,7 +32,7 @@ def groups_of(meaning: Meaning, home: Home, settings: NodeSettings) -> dict[Grou
         value, name = meaning.groups[group].group, names[group]
         root = settings.roots.get(name, value.root)
         others = {other.name: other.root for other in found.values() if not other.trouble}
-        trouble = _not_here(name, root, home, settings) or overlap(root, others, home)
+        trouble = places.objection(name, root, home, settings) or overlap(root, others, home)
         found[group] = GroupSettings(group, name, root, value.policy, trouble)
     return dict(sorted(found.items(), key=lambda item: item[1].name))
 
@@ -45,17 +46,6 @@ def overlap(root: str, others: Mapping[str, str], home: Home) -> str:
         if is_inside(root, other) or is_inside(other, root):
             return f"the root {root} and the root {other} of group {name} lie in each other; {advice}"
     return ""
-
-
-def _not_here(name: str, root: str, home: Home, settings: NodeSettings) -> str:
-    """Why this node keeps no group at a root that any member may have chosen; empty: it does."""
-    within = settings.roots_within
-    if name in settings.roots or not within or any(is_inside(root, directory) for directory in within):
-        return ""
-    return (
-        f"the cluster file puts its root at {root}, and this node allows that only below {', '.join(within)}; "
-        f"say where to keep it here under [roots] in {home.settings_path}, or change roots_within there"
-    )
 
 
 def find_member(members: Mapping[NodeId, Member], who: str) -> Member:

@@ -22,6 +22,8 @@ class Step:
     text: str
     """What it does, for a person."""
     do: Callable[[Edit], object]
+    root: tuple[str, str, str] | None = None
+    """A group that gets another default root: its name, the new one, the old one (or nothing)."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ def apply_plan(membership: Membership, plan: Plan) -> None:
         for step in plan.steps:
             step.do(edit)
 
+    for step in plan.steps:
+        if step.root is not None:
+            membership.consent(*step.root)
     membership.commit(all_steps)
 
 
@@ -108,13 +113,15 @@ def _group_steps(membership: Membership, wanted: ClusterView, checker: Checker) 
                 Step(
                     f"group {name} is added, root {table.root}",
                     partial(Edit.add_group, name=name, root=table.root, policy=table.policy),
+                    (name, table.root, ""),
                 )
             )
         elif table != present[name]:
             value = GroupValue(name, table.root, table.policy)
             told = ", ".join(_differences(present[name], table))
             change = partial(Edit.change_group, group=by_name[name].id, value=value)
-            steps.append(Step(f"group {name}: {told}", change))
+            moved = (name, table.root, present[name].root) if table.root != present[name].root else None
+            steps.append(Step(f"group {name}: {told}", change, moved))
     for group in gone:
         text = f"group {group.name} is removed, its trees stay where they are"
         steps.append(Step(text, partial(Edit.remove_group, group=group.id)))

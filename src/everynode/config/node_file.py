@@ -14,7 +14,8 @@ HEAD = """\
 # What this node says for itself alone; the others never see it. Restart the daemon after a change.
 #   listen      addresses to listen at
 #   api         path of the local API's socket; empty: api.sock in the node's home
-#   roots_within  directories below which the cluster file may put roots here; [] anywhere. [roots] may be elsewhere
+#   roots_within  directories below which other members may put roots here; [] anywhere but in the system's own
+#                 and hidden ones and whole home directories; ["/"] anywhere. [roots] may be elsewhere
 #   confine     false: the kernel does not confine the threads of each group to its root
 #   [roots]     group = directory, where this node keeps a group elsewhere than the cluster file says
 """
@@ -27,7 +28,7 @@ class NodeSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     roots: dict[str, str] = {}
     """Group name -> absolute directory."""
     roots_within: tuple[str, ...] = ()
-    """Absolute directories; where the cluster file may put roots on this node. Empty: anywhere."""
+    """Absolute directories; where the cluster file may put roots on this node. Empty: see `cluster.places`."""
     confine: bool = True
     """Whether the kernel, where it can, confines the threads of a group to its root."""
 
@@ -41,7 +42,7 @@ def read_node(text: str, file: str) -> NodeSettings:
         if isinstance(address, str):
             checker.check(("listen", number), check_address, address)
     for number, directory in enumerate(within if isinstance(within, list) else ()):
-        if isinstance(directory, str):
+        if isinstance(directory, str) and directory != "/":
             checker.check(("roots_within", number), check_root, directory)
     for group, root in (roots if isinstance(roots, dict) else {}).items():
         if isinstance(root, str):

@@ -80,6 +80,11 @@ def test_errors_in_node_toml_are_told_with_their_place(member: Membership) -> No
         Membership.load(member.home)
 
 
+def test_roots_may_be_allowed_anywhere(member: Membership) -> None:
+    member.home.settings_path.write_text('roots_within = ["/"]\n')
+    assert member.home.read_settings().roots_within == ("/",)
+
+
 def test_a_home_without_node_toml_has_the_defaults(member: Membership) -> None:
     member.home.settings_path.unlink()
     assert Membership.load(member.home).settings == NodeSettings()

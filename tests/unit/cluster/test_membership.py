@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 import pytest
 
 from everynode.cluster.membership import Membership
 from everynode.cluster.plan import apply_plan, make_plan, view_toml
+from everynode.config.node_file import NodeSettings
 from everynode.errors import ConfigError, ConfigErrors, TrustError
 from everynode.model.ids import show_node
 from everynode.model.message import Statements
@@ -245,6 +247,67 @@ def test_a_member_puts_a_root_only_where_this_node_allows_it(nodes: Nodes, gossi
     assert {g.name for g in beta.groups().values() if g.trouble} == {"keys", "far", "own"}
     beta.settings = msgspec.structs.replace(beta.settings, roots={"own": "/etc/own"})
     assert {g.name for g in beta.groups().values() if g.trouble} == {"keys", "far"}
+
+
+REFUSED = (
+    *(
+        "/etc",
+        "/etc/cron.d",
+        "/usr/local/bin",
+        "/var",
+        "/var/lib/everynode",
+        "/var/spool/cron",
+        "/root",
+        "/proc/1",
+    ),
+    *("/home", "/home/alice", "/home/alice/.ssh", "/srv/.git/hooks", "/dev", "/run/systemd/system", "/boot"),
+)
+TAKEN = ("/srv", "/srv/www", "/var/www", "/home/alice/work", "/data", "/opt/app", "/etcetera", "/dev/shm/x", "/mnt/a")
+
+
+@pytest.mark.parametrize("root", [*REFUSED, *TAKEN])
+def test_what_a_system_keeps_itself_in_is_no_place_for_roots_that_others_choose(
+    nodes: Nodes, gossip: Gossip, root: str
+) -> None:
+    alpha = nodes.first()
+    beta = nodes.joined(alpha, "beta")
+    alpha.commit(lambda edit: edit.add_group("g", root, GroupPolicy()))  # as a member that means no good does
+    gossip(alpha, beta)
+    (found,) = beta.groups().values()
+    assert bool(found.trouble) == (root in REFUSED)
+    assert root in TAKEN or f"everynode group root g {root}" in found.trouble
+    for settings in ({"roots": {"g": root}}, {"roots_within": ("/",)}):
+        beta.settings = msgspec.structs.replace(NodeSettings(), **settings)
+        (found,) = beta.groups().values()
+        assert not found.trouble.startswith("the cluster file puts"), "somebody here said so"
+
+
+def test_a_link_to_such_a_place_is_no_way_around(nodes: Nodes, gossip: Gossip, tmp_path: Path) -> None:
+    alpha = nodes.first()
+    beta = nodes.joined(alpha, "beta")
+    (tmp_path / "link").symlink_to("/etc")
+    alpha.commit(lambda edit: edit.add_group("g", f"{tmp_path}/link/new", GroupPolicy()))
+    gossip(alpha, beta)
+    assert [bool(group.trouble) for group in beta.groups().values()] == [True]
+
+
+def test_who_adds_a_group_or_changes_its_root_on_a_node_consents_for_that_node(nodes: Nodes, gossip: Gossip) -> None:
+    alpha = nodes.first()
+    beta = nodes.joined(alpha, "beta")
+    alpha.group_add("app", "/etc/app")
+    alpha.group_add("www", "/srv/www")
+    gossip(alpha, beta)
+    assert alpha.home.read_settings().roots == {"app": "/etc/app"}, "only what needs it"
+    assert {g.name: bool(g.trouble) for g in alpha.groups().values()} == {"app": False, "www": False}
+    assert {g.name: bool(g.trouble) for g in beta.groups().values()} == {"app": True, "www": False}
+    text = view_toml(alpha).replace("/srv/www", "/etc/www").replace("/etc/app", "/srv/app")
+    apply_plan(alpha, make_plan(alpha, text, "c.toml"))
+    gossip(alpha, beta)
+    assert {g.name: g.root for g in alpha.groups().values()} == {"app": "/srv/app", "www": "/etc/www"}
+    assert not any(g.trouble for g in alpha.groups().values())
+    assert {g.name: bool(g.trouble) for g in beta.groups().values()} == {"app": False, "www": True}
+    beta.set_root("www", "/etc/www")
+    assert not any(g.trouble for g in beta.groups().values())
 
 
 def test_ties_are_kept_to_be_looked_at_until_somebody_decides(nodes: Nodes, gossip: Gossip) -> None:
