@@ -6,11 +6,14 @@ from zlib import crc32
 
 import msgspec
 
+from everynode.core.shown import in_conflict
 from everynode.errors import IndexDamaged
 from everynode.model.entry import Entry, Stamp
 from everynode.model.ids import Dot
 from everynode.model.path import RelPath, show_path
 from everynode.model.record import Placed, Record, Sibling, Vector, Version
+
+UNPLACED, LIVE, CONFLICT, EXCLUDED, DAMAGED, DELETED, HELD = 1, 2, 4, 8, 16, 32, 64
 
 _DAMAGED = 0x8000
 _REMAINS = 0x4000
@@ -111,3 +114,23 @@ def read_row(path: bytes, body: bytes, flags: int, found: int, arrival: int, unp
         return decode_body(RelPath(path), body, unplaced, arrival, found)
     except msgspec.DecodeError as error:  # a valid checksum over a wrong body: written by another version
         raise IndexDamaged(f"the row of {show_path(path)} cannot be read: {error}") from error
+
+
+def flags_of(record: Record, excluded: bool) -> int:
+    """By which the index finds records: the partial indexes of `schema` say which bit is which."""
+    siblings = record.version.siblings
+    live = siblings[0].live if len(siblings) == 1 else any(sibling.live for sibling in siblings)
+    flags = LIVE if live else 0
+    if record.unplaced:
+        flags |= UNPLACED
+    elif record.held:
+        flags |= HELD
+    elif not live:
+        flags |= DELETED
+    if len(siblings) > 1 and in_conflict(record.version):
+        flags |= CONFLICT
+    if excluded:
+        flags |= EXCLUDED
+    if record.placed is not None and record.placed.damaged:
+        flags |= DAMAGED
+    return flags

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 from zlib import crc32
 
 import apsw
 import msgspec
 
-from everynode.core.shown import in_conflict
 from everynode.core.vectors import join
 from everynode.core.versions import dots_of
 from everynode.errors import IndexDamaged, StoreError
 from everynode.index.check import check_count, check_file, check_slice
+from everynode.index.read import COLUMNS, Reading, record_of
 from everynode.index.recent import Recent
-from everynode.index.rows import checksum, encode_body, read_row
+from everynode.index.rows import HELD, LIVE, UNPLACED, checksum, encode_body, flags_of
 from everynode.index.schema import DAMAGE, connect
 from everynode.index.state import State, count, count_not_carried
 from everynode.index.vault_catalogue import VaultCatalogue
 from everynode.limits import INDEX_CHECK_SECONDS
 from everynode.model.entry import DIRECTORY
 from everynode.model.ids import EPOCH_MAX, NodeId, Origin, Sequence, origin_of
-from everynode.model.path import ROOT, RelPath, parent_of, subtree_range
+from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.record import Record, Vector
 
-UNPLACED, LIVE, CONFLICT, EXCLUDED, DAMAGED, DELETED, HELD = 1, 2, 4, 8, 16, 32, 64
-
-_COLUMNS = "SELECT arrival, path, body, flags, checksum FROM record "
-_GET = _COLUMNS + "WHERE path=?"
+_GET = COLUMNS + "WHERE path=?"
 
 
-class Index:
+class Index(Reading):
     """Reads see the open transaction. Every method raises IndexDamaged when what it reads is not what was written."""
 
     def __init__(self, path: str, node: NodeId, random_bytes: Callable[[int], bytes]) -> None:
@@ -204,8 +200,8 @@ class Index:
     # Records.
 
     def get(self, path: RelPath) -> Record | None:
-        row = self._one(_COLUMNS + "WHERE path=?", (path,))
-        return None if row is None else _record(row)
+        row = self._one(_GET, (path,))
+        return None if row is None else record_of(row)
 
     def put_new(self, record: Record) -> bool:
         """Store a record of a path that is probably not there yet; False: it is, and nothing was changed.
@@ -213,7 +209,7 @@ class Index:
         One statement where `get` and `put` are three: most records of a first copy are new.
         """
         state = self.state
-        flags = _flags(record, False)
+        flags = flags_of(record, False)
         body = encode_body(record)
         seal = checksum(record.path, body, flags)
         self._execute(
@@ -235,9 +231,9 @@ class Index:
         state = self.state
         state.arrival += 1
         self._dirty = True
-        flags = _flags(record, excluded)
+        flags = flags_of(record, excluded)
         if old is not None:
-            count(state.counters, old, _flags(old, False), -1)
+            count(state.counters, old, flags_of(old, False), -1)
         count(state.counters, record, flags, 1)
         if not flags & LIVE:
             self._checked.discard(record.path)
@@ -255,7 +251,7 @@ class Index:
 
         False, and nothing was changed: the row is not as `old` was read from it any more.
         """
-        flags = _flags(record, excluded)
+        flags = flags_of(record, excluded)
         body = encode_body(record)
         seal = checksum(record.path, body, flags)
         self._execute(
@@ -292,91 +288,10 @@ class Index:
 
     def drop(self, record: Record) -> None:
         """Remove a record of which nothing is to be remembered but that it is known."""
-        count(self.state.counters, record, _flags(record, False), -1)
+        count(self.state.counters, record, flags_of(record, False), -1)
         self._dirty = True
         self._recent.changed(record.path)
         self._connection.execute("DELETE FROM record WHERE arrival=?", (record.arrival,))
-
-    def unplaced(self, after: int, limit: int) -> list[Record]:
-        """Work to do, by arrival."""
-        recent = self._recent
-        if not recent:
-            return self._list("WHERE flags & 1 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-        found: list[Record] = []
-        if after < recent.since:
-            where = "WHERE flags & 1 AND arrival > ? AND arrival <= ? ORDER BY arrival LIMIT ?"
-            found = self._list(where, (after, recent.since, limit))
-        return found + recent.after(after, limit - len(found)) if len(found) < limit else found
-
-    def since(self, after: int, limit: int) -> list[Record]:
-        """Records by arrival: what a run sends."""
-        return self._list("WHERE arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-
-    def conflicts(self, limit: int) -> list[Record]:
-        return self._list("WHERE flags & 4 ORDER BY path LIMIT ?", (limit,))
-
-    def deleted(self, after: int, limit: int) -> list[Record]:
-        """Placed tombstones by arrival."""
-        return self._list("WHERE flags & 32 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-
-    def between(self, low: bytes, high: bytes, limit: int) -> list[Record]:
-        """Records of low <= path < high in byte order of paths; an empty `high` is the end."""
-        if high:
-            return self._list("WHERE path >= ? AND path < ? ORDER BY path LIMIT ?", (low, high, limit))
-        return self._list("WHERE path >= ? ORDER BY path LIMIT ?", (low, limit))
-
-    def damaged(self, after: int, limit: int) -> list[Record]:
-        """Work whose content the disk has lost, by arrival."""
-        return self._list("WHERE flags & 1 AND flags & 16 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-
-    def held(self, after: int, limit: int) -> list[Record]:
-        """What the brake holds, by arrival. Walks the rows: for what is done once, not for every batch."""
-        return self._list("WHERE flags & 64 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-
-    def holds_below(self, directory: RelPath) -> bool:
-        """Whether anything strictly inside a directory is held: then it cannot be removed either."""
-        low, high = subtree_range(directory)
-        sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 64 LIMIT 1"
-        return self._one(sql, (low, high)) is not None
-
-    def below(self, directory: RelPath, after: bytes, limit: int) -> list[Record]:
-        """Records strictly inside `directory` with paths greater than `after`, in byte order of paths."""
-        low, high = subtree_range(directory)
-        return self._list("WHERE path > ? AND path >= ? AND path < ? ORDER BY path LIMIT ?", (after, low, high, limit))
-
-    def not_met(
-        self, directory: RelPath, after: bytes, limit: int, until: int, met: Container[int]
-    ) -> tuple[RelPath | None, list[Record]]:
-        """Of the next `limit` records inside `directory` with an arrival up to `until`: those whose arrival is not in
-        `met`, and the path of the last one considered (None: there were no more). The others are not even decoded.
-        """
-        low, high = subtree_range(directory)
-        where = "WHERE path > ? AND path >= ? AND path < ? AND arrival <= ? ORDER BY path LIMIT ?"
-        last: RelPath | None = None
-        found: list[Record] = []
-        try:
-            for row in self._connection.execute(_COLUMNS + where, (after, low, high, until, limit)):
-                last = row[1]
-                if row[0] not in met or type(last) is not bytes:  # that is damage, which `_record` tells
-                    found.append(_record(row))
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
-        return last, found
-
-    def lives_below(self, directory: RelPath) -> bool:
-        """Whether anything below a directory is live: then the directory is, too."""
-        low, high = subtree_range(directory)
-        sql = "SELECT 1 FROM record WHERE path >= ? AND path < ? AND flags & 2 LIMIT 1"
-        return self._one(sql, (low, high)) is not None
-
-    def span(self, first: RelPath, last: RelPath) -> Iterator[Record]:
-        """Records from one path to another, both included, in byte order of paths. Use it up before anything else."""
-        sql = _COLUMNS + "WHERE path >= ? AND path <= ? ORDER BY path"
-        try:
-            for row in self._connection.execute(sql, (first, last)):
-                yield _record(row)
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
 
     def scrubbed(self) -> bytes:
         """How far the round of reading all contents again has come, as `note_scrubbed` was told; empty: never."""
@@ -385,27 +300,6 @@ class Index:
     def note_scrubbed(self, how_far: bytes) -> None:
         """Inside a transaction."""
         self._set_meta("scrub", how_far)
-
-    def excluded(self, after: int, limit: int) -> list[Record]:
-        return self._list("WHERE flags & 8 AND arrival > ? ORDER BY arrival LIMIT ?", (after, limit))
-
-    def _list(self, where: str, bindings: Iterable[object]) -> list[Record]:
-        try:
-            return [_record(row) for row in self._connection.execute(_COLUMNS + where, tuple(bindings))]
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
-
-    def _one(self, sql: str, bindings: tuple[object, ...]) -> tuple[Any, ...] | None:
-        try:
-            return self._connection.execute(sql, bindings).fetchone()
-        except (apsw.Error, UnicodeDecodeError) as error:
-            raise self._unreadable(error) from error
-
-    def _unreadable(self, error: apsw.Error | UnicodeDecodeError) -> StoreError:
-        # No column that is read holds text but by damage.
-        if isinstance(error, (*DAMAGE, UnicodeDecodeError)):
-            return IndexDamaged(f"index {self.path} is damaged: {error}")
-        return StoreError(f"index {self.path} cannot be read: {error}; check the disk")
 
     def recheck_ancestors(self, path: RelPath) -> None:
         """Mark what is no live directory above `path` as work: whether one stands there depends on what lives below."""
@@ -430,29 +324,3 @@ def _is_live_directory(record: Record) -> bool:
     """Whether it shows a directory whatever lives below. Beside other versions that may depend on it."""
     only, *others = record.version.siblings
     return not others and only.live and only.entry.kind == DIRECTORY
-
-
-def _record(row: tuple[int, bytes, bytes, int, int]) -> Record:
-    arrival, path, body, flags, found = row
-    # What is no number is damage, which `read_row` tells.
-    record = read_row(path, body, flags, found, arrival, type(flags) is int and flags & UNPLACED != 0)
-    return msgspec.structs.replace(record, held=True) if flags & HELD else record
-
-
-def _flags(record: Record, excluded: bool) -> int:
-    siblings = record.version.siblings
-    live = siblings[0].live if len(siblings) == 1 else any(sibling.live for sibling in siblings)
-    flags = LIVE if live else 0
-    if record.unplaced:
-        flags |= UNPLACED
-    elif record.held:
-        flags |= HELD
-    elif not live:
-        flags |= DELETED
-    if len(siblings) > 1 and in_conflict(record.version):
-        flags |= CONFLICT
-    if excluded:
-        flags |= EXCLUDED
-    if record.placed is not None and record.placed.damaged:
-        flags |= DAMAGED
-    return flags

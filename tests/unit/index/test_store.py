@@ -9,8 +9,9 @@ import msgspec
 import pytest
 
 from everynode.errors import StoreError
+from everynode.index.rows import flags_of
 from everynode.index.state import Counters, count
-from everynode.index.store import Index, _flags
+from everynode.index.store import Index
 from everynode.index.vault_catalogue import Kept
 from everynode.model.entry import Kind
 from everynode.model.ids import Digest, Sequence, node_of
@@ -332,7 +333,7 @@ def test_counters_tell_what_is_shown(index: Index) -> None:
 def recount(index: Index) -> Counters:
     counters = Counters()
     for each in index.since(0, 10**6):
-        count(counters, each, _flags(each, False), 1)
+        count(counters, each, flags_of(each, False), 1)
     return counters
 
 
