@@ -57,7 +57,8 @@ def remove(session: Session, name: str) -> None:
 def root(session: Session, name: str, directory: str | None) -> None:
     """Keep the group NAME at DIRECTORY on this node alone (without: where the other nodes do).
 
-    Nothing is moved: what stands there is news, what stood at the old place stays.
+    Nothing is moved and nothing is deleted: what stands there is news, what is missing there comes from the other
+    nodes, what stood at the old place stays.
     """
     path = None if directory is None else check_root(os.path.abspath(directory))
     administer(session, f"/v1/groups/{name}/root", {"path": path}, lambda admin: admin.set_root(name, path))

@@ -5,6 +5,7 @@
 | stopped | run                                     | live (the group's own status says how far)       |
 | live    | GroupHalted, no root, no right          | halted: closed, tried again after HALT_RETRY     |
 | live    | the index is damaged                    | live on a fresh index; the old one is set aside  |
+| stopped | run, with another root than before      | the same                                         |
 | live    | a defect                                | stopped: closed, tried again, ever more slowly   |
 | any     | cancelled                               | closed                                           |
 """
@@ -172,9 +173,13 @@ class GroupSupervisor:
             try:
                 if around.confine:
                     clock.confine([root.fd], [root.fd, folder])
+                index_path = around.home.index_path(settings.id)
+                if not held.here() and index_path.exists():
+                    # It says what was placed in another root: all that is not in this one would read as deleted.
+                    kept = set_aside(index_path, "moved")
+                    logger.info("group %s has another root; the old one's index is kept as %s", settings.name, kept)
                 held.remember()
-                index_path = str(around.home.index_path(settings.id))
-                index = await clock.offload_index(Index, index_path, around.node, os.urandom)
+                index = await clock.offload_index(Index, str(index_path), around.node, os.urandom)
                 try:
                     notices = open_notices(path)
                     try:

@@ -87,13 +87,13 @@ def connect(path: str) -> apsw.Connection:
     return connection
 
 
-def set_aside(path: Path) -> Path:
-    """Move a damaged index (and its WAL) out of the way, keeping it for whoever wants to look; returns its new name.
+def set_aside(path: Path, why: str = "damaged") -> Path:
+    """Move a closed index (and its WAL) out of the way, keeping it for whoever wants to look; returns its new name.
 
     The tree is the truth: a fresh index under a new epoch is built from it and from the peers.
     """
     number = 1
-    while (kept := path.with_name(f"{path.name}.damaged-{number}")).exists():
+    while (kept := path.with_name(f"{path.name}.{why}-{number}")).exists():
         number += 1
     os.rename(path, kept)
     for suffix in ("-wal", "-shm"):

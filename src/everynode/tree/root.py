@@ -62,7 +62,8 @@ class Root:
             fd = _make_directories(kernel, path) if create else kernel.open_root(path)
         except OSError as error:
             raise GroupHalted(
-                f"the root {shown} cannot be opened: {error.strerror}; mount or restore it, then start the group again"
+                f"the root {shown} cannot be opened: {error.strerror}; mount or restore it, then the group goes on by "
+                "itself; if it is lost, give the group another directory here (everynode group root NAME DIR)"
             ) from error
         opened = [fd]
         try:
@@ -95,7 +96,7 @@ class Root:
             # What the kernel says, too, when this thread is confined to the root that was opened.
             raise GroupHalted(
                 f"what stands at the root {shown} may not be opened: it was unmounted, mounted over or replaced, or "
-                "its mode was changed; put the right one back, then start the group again"
+                "its mode was changed; put the right one back, then the group goes on"
             ) from error
         except OSError as error:
             raise _halted(shown, error) from error
@@ -104,7 +105,7 @@ class Root:
             if (stat.st_dev, stat.st_ino) != (self.device, self._inode):
                 raise GroupHalted(
                     f"another directory stands at the root {shown} than the one that was opened: it was unmounted, "
-                    "mounted over or replaced; put the right one back, then start the group again"
+                    "mounted over or replaced; put the right one back, then the group goes on"
                 )
             _check_writable(self.kernel, shown, fd)
             folder = self.kernel.open_beneath(fd, RESERVED_NAME, OPEN_DIRECTORY)
@@ -162,8 +163,9 @@ def _halted(shown: str, error: OSError) -> GroupHalted:
     else:
         why = f"cannot be used: {error.strerror}"
     return GroupHalted(
-        f"the root {shown} {why}; nothing was taken as deleted. Mount or restore it and start the group again, "
-        "or remove the group here and add it anew, then what stands there counts as new"
+        f"the root {shown} {why}; nothing was taken as deleted. Mount or restore it, then the group goes on; "
+        "or, if it is lost, give the group another directory here (everynode group root NAME DIR): all that the other "
+        "nodes have comes back there"
     )
 
 

@@ -241,3 +241,60 @@ def test_a_damaged_index_is_set_aside_and_built_anew(alone: Daemon) -> None:
     wait_until(lambda: [g["files"] for g in alone.status()["groups"]] == [1], "the index built from the tree")
     assert list((alone.home / "index").glob("*.damaged-*"))
     assert (alone.root / "kept").read_text() == "kept\n"
+
+
+@pytest.mark.parametrize("how", ["command", "cluster file", "node.toml while it is down"])
+def test_another_root_that_is_empty_deletes_nothing_and_is_filled(daemons: tuple[Daemon, Daemon], how: str) -> None:
+    """What the index says was placed stood in the old root: its absence in the new one is no deletion."""
+    a, b = daemons
+    a.ok("init", *a.place())
+    a.ok("group", "add", "tree", str(a.root))
+    (a.root / "folder").mkdir(parents=True)
+    (a.root / "folder" / "kept").write_text("kept\n")
+    a.up()
+    # On b the cluster file says where: the other way round it is a's root that changes, too.
+    own_root = [] if how == "cluster file" else ["--root", str(b.root)]
+    b.ok("join", a.ok("invite").split()[-1], *b.place(), *(own_root or ["--root", f"other={b.root}"]))
+    if how == "cluster file":
+        a.ok("group", "root", "tree", str(a.root))
+        (b.folder / "toml").write_text(a.ok("config", "show").replace(f'root = "{a.root}"', f'root = "{b.root}"'))
+        a.ok("config", "apply", str(b.folder / "toml"))
+    b.up()
+    wait_until((b.root / "folder" / "kept").exists, "the file on b")
+    b.ok("wait", "--timeout", "20")
+    moved = b.folder / "moved"
+    if how == "command":
+        b.ok("group", "root", "tree", str(moved))
+    elif how == "cluster file":
+        text = a.ok("config", "show").replace(f'root = "{b.root}"', f'root = "{moved}"')
+        (b.folder / "toml").write_text(text)
+        a.ok("config", "apply", str(b.folder / "toml"))
+    else:
+        assert b.end() == 0
+        settings = (b.home / "node.toml").read_text()
+        assert str(b.root) in settings
+        (b.home / "node.toml").write_text(settings.replace(str(b.root), str(moved)))
+        b.up()
+    wait_until((moved / "folder" / "kept").exists, "the file in the new root")
+    b.ok("wait", "--timeout", "20")
+    for root in (a.root, b.root, moved):
+        assert (root / "folder" / "kept").read_text() == "kept\n"
+    assert [group["files"] for group in a.status()["groups"]] == [1]
+    assert not any(json.loads(line)["what"] == "deleted" for line in b.ok("log", "--json").splitlines())
+    (moved / "new").write_text("written in the new root\n")
+    wait_until((a.root / "new").exists, "what was written there since, on a")
+
+
+def test_a_node_that_goes_back_to_its_old_root_counts_it_as_news(alone: Daemon) -> None:
+    alone.ok("group", "add", "tree", str(alone.root))
+    alone.root.mkdir()
+    (alone.root / "kept").write_text("kept\n")
+    alone.up()
+    alone.ok("wait", "--timeout", "20")
+    alone.ok("group", "root", "tree", str(alone.folder / "elsewhere"))
+    wait_until((alone.folder / "elsewhere" / ".everynode" / "marker").exists, "the marker of the new root")
+    (alone.root / "since").write_text("added meanwhile\n")
+    alone.ok("group", "root", "tree")
+    wait_until(lambda: [g["files"] for g in alone.status()["groups"]] == [2], "both files known")
+    assert (alone.root / "kept").read_text() == "kept\n"
+    assert len(list((alone.home / "index").glob("*.moved-*"))) == 2
