@@ -90,6 +90,8 @@ SEEN_STEP = 3600.0  # seconds: a member's last sign of life is written no more o
 # Applying.
 APPLY_BATCH = 1024  # records placed in one group commit
 APPLY_BATCH_BYTES = 32 * MiB
+PASS_REST = 3  # while contents are on their way, placing rests so many times as long as its last pass took...
+PASS_REST_MAX = 2.0  # ...and never longer than this, in seconds
 SYNCFS_FILES_MIN = 16  # fewer files than this are synced one by one
 PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a problem
 EARLIER_MAX = 4  # own contents of a path that a power cut may bring back, remembered: the synced one, and later ones
@@ -109,6 +111,7 @@ RUN_STALL = 30.0  # a run from which nothing came for this long is given up, and
 FORGET_INTERVAL = 60.0  # how often tombstones that all members heard are looked for
 FORGET_BATCH = 4096
 PRUNE_INTERVAL = 60.0  # how often the vault's bounds are enforced
+SPACE_LOOK = 0.5  # how long it is believed how much room a disk had, less what was fetched since, in seconds
 FETCH_FILES = 4  # large files fetched at once in a group
 FETCH_SMALL_FILES = 64  # small ones: each waits for a round trip
 FETCH_PENDING_MAX = 1024  # fetches queued or under way

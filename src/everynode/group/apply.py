@@ -24,7 +24,7 @@ from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.lost import give_up
 from everynode.group.placing import Done, place_batch
-from everynode.limits import ORPHAN_WAIT, PLACE_WAIT, RETRY_MAX
+from everynode.limits import ORPHAN_WAIT, PASS_REST, PASS_REST_MAX, PLACE_WAIT, RETRY_MAX
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Digest, Dot, NodeId, node_of
 from everynode.model.path import RelPath, ancestors_of
@@ -84,6 +84,7 @@ class Applier:
             await self._wait_for_work()
             ground.work.clear()
             ground.placing_now = True
+            began = ground.clock.monotonic()
             try:
                 await self._pass()
             finally:
@@ -91,6 +92,11 @@ class Applier:
             self._scan_moved()
             await self._brake.decide()
             ground.progressed()
+            if self._wanted:
+                # Each content that arrives wants a pass, and each pass goes through all that wait for theirs: with
+                # thousands of them nothing else would be done, and nothing heard that makes them needless.
+                took = ground.clock.monotonic() - began
+                await ground.clock.sleep(min(PASS_REST_MAX, PASS_REST * took))
 
     def _scan_moved(self) -> None:
         """What was placed into a directory after somebody renamed it, and after that was looked at."""

@@ -25,6 +25,7 @@ from everynode.limits import (
     FETCH_WINDOW,
     RETRY_MAX,
     RETRY_MIN,
+    SPACE_LOOK,
 )
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, Dot, NodeId, node_of
@@ -34,7 +35,7 @@ from everynode.model.problem import Trouble
 from everynode.model.record import Version
 from everynode.tree.digest import digest_bytes
 from everynode.tree.outcome import Staged
-from everynode.tree.vault import has_space, remove
+from everynode.tree.vault import remove, spare_bytes
 
 TRIED_MAX = 64
 """Paths that may each ask for one content before it is waited: of a lost one there may be a thousand copies."""
@@ -67,6 +68,10 @@ class Fetcher:
         self._small = asyncio.Semaphore(FETCH_SMALL_FILES)
         self._large = asyncio.Semaphore(FETCH_FILES)
         self._group: asyncio.TaskGroup | None = None
+        self._spare = -1
+        """Bytes that the disk can take, as far as is known..."""
+        self._spare_until = 0.0
+        """...until then."""
 
     async def run(self) -> None:
         """The tasks of all fetches live in here."""
@@ -160,7 +165,7 @@ class Fetcher:
 
     async def _get(self, path: RelPath, entry: Entry, dot: Dot) -> bytes | Staged | None:
         ground = self._ground
-        if not await ground.clock.offload(has_space, ground.setup.root, entry.size):
+        if not await self._has_space(entry.size):
             detail = f"{entry.size} bytes would leave less than the reserve free on this disk; free space on it"
             ground.problems.placing(path, Trouble.NO_SPACE, detail)
             return None
@@ -173,6 +178,18 @@ class Fetcher:
         if found is None:
             ground.problems.placing(path, Trouble.NO_CONTENT, NOBODY)
         return found
+
+    async def _has_space(self, size: int) -> bool:
+        """Asked of the disk now and then only: a hop to a thread costs more than to fetch a small file."""
+        ground = self._ground
+        now = ground.clock.monotonic()
+        if now >= self._spare_until or self._spare < size:
+            self._spare = await ground.clock.offload(spare_bytes, ground.setup.root)
+            self._spare_until = now + SPACE_LOOK
+        if self._spare < size:
+            return False
+        self._spare -= size
+        return True
 
     def _candidates(self, dot: Dot) -> list[NodeId]:
         """Linked peers, the author first, then who says it has placed the change, then the others."""

@@ -157,9 +157,14 @@ def detach(root: Root, name: bytes) -> bytes:
 
 def has_space(root: Root, size: int, files: int = 1) -> bool:
     """Whether staging this much leaves the filesystem its reserve. Raises OSError."""
+    return spare_bytes(root, files) >= size
+
+
+def spare_bytes(root: Root, files: int = 1) -> int:
+    """How much may be staged, in so many files, that the filesystem keeps its reserve; below 0: nothing at all."""
     space = root.kernel.space(root.vault_fd)
     reserve = min(space.bytes_total * FREE_RESERVE_PERCENT // 100, FREE_RESERVE_BYTES_MAX)
-    return space.bytes_free - size >= reserve and space.inodes_free >= files
+    return space.bytes_free - reserve if space.inodes_free >= files else -1
 
 
 def bytes_short(root: Root) -> int:

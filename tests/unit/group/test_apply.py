@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from everynode.group.hear import hear_all
 from everynode.group.notify import Notifier
 from everynode.group.placing import place_batch
 from everynode.group.requests import Answer, Requests
-from everynode.limits import FETCH_BYTES_MAX, PLACE_WAIT
+from everynode.limits import FETCH_BYTES_MAX, PASS_REST, PLACE_WAIT
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import Batch, Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
@@ -555,3 +556,29 @@ def test_a_disk_that_refuses_a_large_content_is_a_problem_of_that_path(
         assert len(bench.ground.problems) == 0
 
     bench.run(story)
+
+
+def test_passes_rest_while_contents_are_on_their_way(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that arrives wants a pass over all that wait: thousands of them would keep the node from all else."""
+    passes: list[float] = []
+    real = bench.applier._pass
+
+    async def slow_pass() -> None:
+        passes.append(bench.clock.now)
+        bench.clock.now += 0.1
+        await real()
+        bench.ground.work.set()  # another content has arrived
+
+    monkeypatch.setattr(bench.applier, "_pass", slow_pass)
+
+    async def story() -> None:
+        bench.heard(ONE)  # nobody has its content
+        running = asyncio.create_task(bench.applier.run())
+        while len(passes) < 4:
+            bench.clock.now += 0.01
+            await asyncio.sleep(0)
+        running.cancel()
+
+    bench.run(story)
+    pauses = [later - earlier for earlier, later in pairwise(passes)]
+    assert all(pause >= 0.1 * (1 + PASS_REST) for pause in pauses), pauses
