@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from everynode.group.announce import Announcer
 from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import Judgement, Looked, is_suspect, judge
+from everynode.group.looks import SCANNED, Look, Looks
 from everynode.limits import (
     BUSY_LOOK_INTERVAL_MS,
     BUSY_LOOKS_MAX,
@@ -20,7 +20,7 @@ from everynode.limits import (
     SCAN_BATCH,
 )
 from everynode.model.entry import Kind, Stamp
-from everynode.model.path import ROOT, RelPath, is_below, parent_of
+from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
 from everynode.tree.observe import observe
@@ -28,35 +28,6 @@ from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookabl
 
 NOTICES_LOOK = 0.001
 """Seconds between looks whether all notices were read."""
-FIRST_AGAIN = 0.002
-"""Seconds until a path is looked at again whose record changed during the look."""
-
-
-@dataclass(slots=True)
-class Look:
-    """A path that wants looking at."""
-
-    due: float
-    forced: bool = False
-    """Read the content even if the stamp says that nothing happened."""
-    attempts: int = 0
-    pid: int = 0
-    donor: RelPath | None = None
-    """Where it stood before its directory was renamed."""
-    noticed: bool = False
-    """Somebody was seen to write, rename or delete it."""
-    renamed: bool = False
-    """Its name was given up or taken over: whatever stands there now, its directory has a new time."""
-    waited_for: bool = False
-    """Somebody wants one more try of it before it is given up as busy."""
-    scan_after: RelPath | None = None
-    """A directory to be scanned when this look is judged."""
-    deep: bool = False
-    """If a directory stands there, everything below it is to be looked at."""
-
-
-SCANNED = Look(0.0)
-"""Of every path that a scan finds; never changed, and not put among those that wait."""
 
 Read = tuple[list[tuple[Record | None, Record | None]], int, int]
 """For each path its record and that of its donor; and the index's counts of placings and changes then."""
@@ -68,8 +39,7 @@ class Capture:
     def __init__(self, ground: Ground, announcer: Announcer) -> None:
         self._ground = ground
         self._announcer = announcer
-        self._looks: dict[RelPath, Look] = {}
-        self._wake = asyncio.Event()
+        self._looks = Looks(ground.clock)
         self._in_hand = 0
         self._names_due: float | None = None
         """When all is to be scanned because a file with several names was written to."""
@@ -116,17 +86,17 @@ class Capture:
         scan_after: RelPath | None = None,
     ) -> None:
         """Queue a path. Asking again makes it sooner and more thorough, never later or less."""
-        due = self._ground.clock.monotonic() + delay
-        look = self._looks.setdefault(path, Look(due))
-        look.due = min(look.due, due)
-        look.forced = look.forced or forced
-        look.pid = pid or look.pid
-        look.donor = None if look.forced else donor or look.donor
-        look.noticed = look.noticed or noticed
-        look.renamed = look.renamed or renamed
-        look.deep = look.deep or deep
-        look.scan_after = scan_after or look.scan_after
-        self._wake.set()
+        self._looks.ask(
+            path,
+            delay=delay,
+            forced=forced,
+            pid=pid,
+            donor=donor,
+            noticed=noticed,
+            renamed=renamed,
+            deep=deep,
+            scan_after=scan_after,
+        )
 
     def pending(self) -> int:
         """How many looks are to come. That a followed file will be looked at when it is closed does not count."""
@@ -144,7 +114,7 @@ class Capture:
         """Look at what is due, for ever."""
         await self._ground.may_change.wait()
         while True:
-            batch, next_due = self._take_due()
+            batch, next_due = self._looks.take_due(self._ground.claims, SCAN_BATCH)
             names_due = min(filter(None, (self._names_due, self._new_names_due)), default=None)
             if names_due is not None:
                 now = self._ground.clock.monotonic()
@@ -157,32 +127,12 @@ class Capture:
                 await self.look(batch)
                 continue
             self._ground.progressed()
-            self._wake.clear()
+            self._looks.wake.clear()
             if next_due is None:
-                await self._wake.wait()
+                await self._looks.wake.wait()
             else:
                 pause = max(0.0, next_due - self._ground.clock.monotonic())
-                await first_of(self._wake.wait(), self._ground.clock.sleep(pause))
-
-    def _take_due(self) -> tuple[dict[RelPath, Look], float | None]:
-        now = self._ground.clock.monotonic()
-        claims = self._ground.claims
-        batch: dict[RelPath, Look] = {}
-        next_due: float | None = None
-        for path, look in self._looks.items():
-            due = look.due
-            if due <= now:
-                if path not in claims:
-                    batch[path] = look
-                    if len(batch) >= SCAN_BATCH:
-                        break
-                    continue
-                due = now + 0.002  # apply has it in hand, for a batch at most
-            if next_due is None or due < next_due:
-                next_due = due
-        for path in batch:
-            del self._looks[path]
-        return batch, next_due
+                await first_of(self._looks.wake.wait(), self._ground.clock.sleep(pause))
 
     async def look(
         self, looks: dict[RelPath, Look], walked: Mapping[RelPath, Stamp] | None = None, known: Read | None = None
@@ -293,7 +243,7 @@ class Capture:
         self._announcer.announce(judgement.announcements)
         if judgement.again:
             return False
-        pending = self._looks.get(path, SCANNED)
+        pending = self._looks.get(path) or SCANNED
         self._follow({path: Look(0.0, pid=pending.pid, noticed=True)}, looked, judgement)
         return True
 
@@ -302,12 +252,7 @@ class Capture:
     def _follow(self, looks: dict[RelPath, Look], looked: list[Looked], judgement: Judgement) -> None:
         ground = self._ground
         for path in judgement.again:
-            look = self._looks.setdefault(path, replace(looks[path]))
-            look.due = ground.clock.monotonic() + FIRST_AGAIN
-            look.noticed = look.noticed or looks[path].noticed
-            look.renamed = look.renamed or looks[path].renamed
-        if judgement.again:
-            self._wake.set()  # who looks may be the scanner
+            self._looks.at_once_again(path, looks[path])
         for path in judgement.doubtful:
             ground.doubts.put_nowait(path)
         touched: set[RelPath] = set()
@@ -344,7 +289,7 @@ class Capture:
                 self._scan_for_names()
             elif changed and self._new_names_due is None:
                 self._new_names_due = ground.clock.monotonic() + NEW_NAMES_SCAN_INTERVAL
-                self._wake.set()
+                self._looks.wake.set()
         for directory in judgement.directories_gone:
             self.scan_wanted.put_nowait(directory)
         if ground.setup.notices.method != "fanotify":
@@ -369,7 +314,7 @@ class Capture:
         if self._names_due is None:
             now = self._ground.clock.monotonic()
             self._names_due = max(now, self._names_scanned + NAMES_SCAN_INTERVAL)
-            self._wake.set()
+            self._looks.wake.set()
 
     def _busy(self, path: RelPath, look: Look, busy: Busy) -> None:
         """A writer has it open: its close gives a notice; until then it is looked at now and then, and followed."""
@@ -377,7 +322,7 @@ class Capture:
         delay = BUSY_LOOK_INTERVAL_MS / 1000
         if attempts >= BUSY_LOOKS_MAX:
             delay = min(RETRY_MAX, delay * 2 ** min(12, attempts - BUSY_LOOKS_MAX))
-        self._again(path, look, attempts, delay)
+        self._looks.later_again(path, look, delay)
         self.busy[path] = busy
         self.busy_news.set()
 
@@ -385,22 +330,11 @@ class Capture:
         self._ground.problems.looking(path, trouble, detail, blocks=trouble is not Trouble.UNSUPPORTED)
         if trouble is not Trouble.UNSUPPORTED:
             attempts = look.attempts + 1
-            self._again(path, look, attempts, min(RETRY_MAX, RETRY_MIN * 2 ** min(12, attempts)))
-
-    def _again(self, path: RelPath, look: Look, attempts: int, delay: float) -> None:
-        due = self._ground.clock.monotonic() + delay
-        newer = self._looks.get(path)
-        if newer is None:
-            self._looks[path] = replace(look, due=due, attempts=attempts, waited_for=False)
-            self._wake.set()
-        else:
-            newer.attempts = attempts
-            newer.noticed = newer.noticed or look.noticed
-            newer.renamed = newer.renamed or look.renamed
+            self._looks.later_again(path, look, min(RETRY_MAX, RETRY_MIN * 2 ** min(12, attempts)))
 
     def waiting_for(self, below: RelPath) -> RelPath | None:
         """A path at or below `below` that is not captured yet."""
-        return next((path for path in self._looks if path == below or is_below(path, below)), None)
+        return next((path for path, _ in self._looks.below(below)), None)
 
     async def flush(self, below: RelPath, *, busy: bool) -> None:
         """Wait until everything that was noticed at or below a path before the call has been judged.
@@ -412,11 +346,7 @@ class Capture:
         for _ in range(2):  # a scan finds looks, and a look may want a scan
             await self.scan_wanted.join()
             await self._judged(below, busy=busy)
-        for path, look in self._looks.items():
-            if look.attempts and (path == below or is_below(path, below)):
-                look.waited_for = True
-                look.due = self._ground.clock.monotonic()
-        self._wake.set()
+        self._looks.once_more(below)
         await self._judged(below, busy=busy)
 
     async def settle(self) -> None:
@@ -427,10 +357,7 @@ class Capture:
         while (
             self._in_hand
             or (below == ROOT and self._names_due is not None)
-            or any(
-                (busy or look.waited_for or not look.attempts) and (path == below or is_below(path, below))
-                for path, look in self._looks.items()
-            )
+            or any(busy or look.waited_for or not look.attempts for _, look in self._looks.below(below))
         ):
             await self._ground.wait_progress()
 

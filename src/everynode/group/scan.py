@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from everynode.group.announce import Announcer
-from everynode.group.capture import SCANNED, Capture, Read
+from everynode.group.capture import Capture, Read
 from everynode.group.first import first_of
 from everynode.group.ground import Ground
 from everynode.group.judge import is_suspect
+from everynode.group.looks import SCANNED
 from everynode.limits import RETRY_MAX, RETRY_MIN, SCAN_BATCH, SCAN_WAIT
 from everynode.model.entry import FILE, Stamp
 from everynode.model.path import ROOT, RelPath, ancestors_of, is_below

@@ -18,12 +18,13 @@ from everynode.errors import PathError
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
 from everynode.group.brake import Brake
-from everynode.group.capture import Capture, Look
+from everynode.group.capture import Capture
 from everynode.group.choose import choose
 from everynode.group.fetch import Fetcher
 from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.hear import hear_all
+from everynode.group.looks import Look
 from everynode.group.notify import Notifier
 from everynode.group.placing import place_batch
 from everynode.group.requests import Answer, Requests

@@ -11,9 +11,10 @@ import pytest
 
 from everynode.errors import GroupHalted
 from everynode.group.announce import Announcer
-from everynode.group.capture import Capture, Look
+from everynode.group.capture import Capture
 from everynode.group.ground import Ground
 from everynode.group.life import Group
+from everynode.group.looks import Look
 from everynode.group.scan import Scanner
 from everynode.index.store import Index
 from everynode.model.ids import Sequence
