@@ -12,13 +12,13 @@ from everynode.cli.show import columns, show_ago, show_bytes, show_count, show_d
 from everynode.client.connection import NotRunning
 from everynode.report.status import (
     EXIT_NOT_IN_SYNC,
+    EXIT_NOT_RUNNING,
     GroupPeer,
     GroupStatus,
     NodeStatus,
     NotCarried,
     PeerStatus,
 )
-from everynode.report.verdict import verdict
 
 
 def fetch_status(session: Session) -> NodeStatus:
@@ -36,12 +36,12 @@ def status(session: Session) -> int:
     """
     try:
         raw = session.client.get_raw("/v1/status")
-    except NotRunning:
+    except NotRunning as error:
         if session.json:
             raise
-        line, code = verdict(None)
-        click.echo(line)
-        return code
+        # Which home was asked is said, too: the daemon may well run for another one, or another user.
+        click.echo(str(error))
+        return EXIT_NOT_RUNNING
     now = msgspec.json.decode(raw, type=NodeStatus)
     if session.json:
         session.show_json(raw)
@@ -60,14 +60,15 @@ def status_lines(now: NodeStatus) -> list[str]:
     lines += [f"settings: {trouble}" for trouble in now.settings]
     if now.unconfined:
         lines.append(f"not confined to the roots by the kernel as well: {now.unconfined}")
+    linked = frozenset(peer.node for peer in now.peers if peer.linked)
     for group in now.groups:
-        lines += ["", *_group_lines(group)]
+        lines += ["", *_group_lines(group, linked)]
     if now.peers:
         lines += ["", "peers", *columns([_peer_cells(peer) for peer in now.peers], "  ")]
     return lines
 
 
-def _group_lines(group: GroupStatus) -> list[str]:
+def _group_lines(group: GroupStatus, linked: frozenset[str]) -> list[str]:
     if group.state in ("halted", "stopped"):
         return [f"group {group.name} at {group.root}", f"  {group.state}: {group.reason}"]
     watch = f"watched by {group.watch}" if group.watch != "none" else "not watched: only scans find changes"
@@ -99,7 +100,7 @@ def _group_lines(group: GroupStatus) -> list[str]:
         rows.append(["problems", f"{group.problems_total:,}: see `everynode problems`"])
     if missed := _not_carried(group.not_carried):
         rows.append(["not carried", missed])
-    rows += [[peer.name, _peer_in_group(peer)] for peer in group.peers]
+    rows += [[peer.name, _peer_in_group(peer, peer.node in linked)] for peer in group.peers]
     return [f"group {group.name} at {group.root}", *columns(rows, "  ")]
 
 
@@ -118,7 +119,9 @@ def _not_carried(missed: NotCarried) -> str:
     return ", ".join(show_count(count, one, many) for count, one, many in parts if count)
 
 
-def _peer_in_group(peer: GroupPeer) -> str:
+def _peer_in_group(peer: GroupPeer, linked: bool) -> str:
+    if linked and not peer.open:
+        return "does not run there: see `everynode status` on that node"
     if not peer.open and peer.behind is None:
         return "not heard of yet"
     where = "" if peer.open else " (as last heard)"
@@ -136,7 +139,7 @@ def _peer_in_group(peer: GroupPeer) -> str:
 def _peer_cells(peer: PeerStatus) -> list[str]:
     since = f" for {show_duration(time.time() - peer.since)}" if peer.since else ""
     if not peer.linked:
-        return [peer.name, f"away{since}", peer.address, peer.last_error]
+        return [peer.name, f"away{since or ' since the start'}", peer.address, peer.last_error]
     trip = f"{peer.rtt_ms:.1f} ms" if peer.rtt_ms is not None else ""
     traffic = f"in {show_bytes(peer.bytes_in)}, out {show_bytes(peer.bytes_out)}"
     return [peer.name, f"linked{since}", peer.address, f"{trip}  {traffic}".strip()]
@@ -148,21 +151,25 @@ def _peer_cells(peer: PeerStatus) -> list[str]:
 def problems(session: Session) -> int:
     """List the paths that are in trouble, with what to do about each.
 
-    Exit code 1 when there is one that keeps a path from being in sync, else 0.
+    Exit code 1 when there is one that keeps a path from being in sync, or a group does not run, else 0.
     """
     now = fetch_status(session)
     blocking = sum(group.problems_blocking for group in now.groups)
+    not_running = {group.name: group.reason for group in now.groups if group.state in ("halted", "stopped")}
+    code = EXIT_NOT_IN_SYNC if blocking or not_running else 0
     if session.json:
         found = {group.name: group.problems for group in now.groups}
-        session.show_json(msgspec.json.encode({"problems": found, "blocking": blocking}))
-        return EXIT_NOT_IN_SYNC if blocking else 0
+        session.show_json(msgspec.json.encode({"problems": found, "blocking": blocking, "not_running": not_running}))
+        return code
     for group in now.groups:
+        if group.name in not_running:
+            click.echo(f"{group.root}: the whole group {group.name} is {group.state}\n    {group.reason}")
         for problem in group.problems:
             since = f", since {show_ago(problem.since)}" if problem.since else ""
             click.echo(f"{group.root.rstrip('/')}/{problem.path}: {problem.trouble}{since}\n    {problem.detail}")
         hidden = group.problems_total - len(group.problems)
         if hidden > 0:
             click.echo(f"... and {hidden:,} more in {group.name}")
-    if not any(group.problems_total for group in now.groups):
+    if not not_running and not any(group.problems_total for group in now.groups):
         click.echo("no problems")
-    return EXIT_NOT_IN_SYNC if blocking else 0
+    return code

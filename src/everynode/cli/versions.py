@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from http import HTTPStatus
 from urllib.parse import quote
 
 import click
 import msgspec
 
 from everynode.cli.paths import inside, query, show_argument
-from everynode.cli.session import Session, common_options, pass_session
+from everynode.cli.session import EXIT_FAILED, Session, common_options, pass_session
 from everynode.cli.show import columns, show_bytes, show_time
+from everynode.client.connection import ApiError
 from everynode.client.place import path_json
 from everynode.report.status import EXIT_CONFLICTS, ConflictView, GenerationView, SiblingView
 
@@ -45,12 +47,17 @@ def list_conflicts(session: Session) -> int:
 
 def _list(session: Session) -> int:
     groups = [group for group in session.client.get("/v1/groups")["groups"] if group["root"]]
-    found = {
-        group["name"]: msgspec.json.decode(
-            session.client.get_raw(f"/v1/groups/{group['name']}/conflicts"), type=_Conflicts
-        ).conflicts
-        for group in groups
-    }
+    found: dict[str, list[ConflictView]] = {}
+    not_running = []
+    for name in (group["name"] for group in groups):
+        try:
+            raw = session.client.get_raw(f"/v1/groups/{name}/conflicts")
+        except ApiError as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            not_running.append(str(error))
+            continue
+        found[name] = msgspec.json.decode(raw, type=_Conflicts).conflicts
     if session.json:
         session.show_json(msgspec.json.encode({"conflicts": found}))
     else:
@@ -58,9 +65,11 @@ def _list(session: Session) -> int:
         for name, views in found.items():
             for view in views:
                 _show(f"{roots[name].rstrip('/')}/{view.path}", view)
-        if not any(found.values()):
+        if not any(found.values()) and not not_running:
             click.echo("no conflicts")
-    return EXIT_CONFLICTS if any(found.values()) else 0
+    for reason in not_running:  # the others are listed all the same
+        click.echo(f"everynode: {reason}", err=True)
+    return EXIT_CONFLICTS if any(found.values()) else EXIT_FAILED if not_running else 0
 
 
 @conflicts.command(name="show", epilog="Example: everynode conflicts show /srv/www/a.html")

@@ -131,7 +131,8 @@ def _say_missing(reply: WaitReply) -> None:
         if not result.done:
             missing = f", not yet on {', '.join(result.missing)}" if result.missing else ""
             reason = f": {result.reason}" if result.reason else ""
-            click.echo(f"{name}: on {result.reached} of {result.wanted} nodes{missing}{reason}")
+            there = f": on {result.reached} of {result.wanted} nodes" if result.wanted else ""
+            click.echo(f"{name}{there}{missing}{reason}")
     if reply.unreachable:
         click.echo(f"unreachable: {', '.join(reply.unreachable)}")
 

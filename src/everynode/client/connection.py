@@ -12,6 +12,7 @@ from typing import Any
 
 from everynode.client.place import default_home, socket_address
 from everynode.errors import EverynodeError
+from everynode.model.path import show_path
 
 # Local answers come at once; `wait` says by itself how long it may take.
 REQUEST_TIMEOUT = 60.0
@@ -88,7 +89,7 @@ class Client:
                 response = connection.getresponse()
             except (FileNotFoundError, ConnectionRefusedError, NotADirectoryError) as error:
                 raise NotRunning(
-                    f"everynode is not running for {self.home}: start it with `everynode up`, "
+                    f"not running for {show_path(os.fsencode(self.home))}: start it with `everynode up`, "
                     "or name another home with --home or EVERYNODE_HOME"
                 ) from error
             except PermissionError as error:

@@ -204,7 +204,7 @@ class Node:
             name=report.name,
             linked=report.linked_since is not None,
             address=", ".join(member.addresses) if member else "",
-            since=report.linked_since or 0.0,
+            since=report.linked_since or report.away_since,
             rtt_ms=report.rtt_ms,
             bytes_in=report.bytes_in,
             bytes_out=report.bytes_out,

@@ -24,8 +24,10 @@ async def wait_for_targets(node: NodeFacade, targets: list[Target], nodes: ask.N
             results[name] = result
     done = all(result.done for result in results.values())
     missing = {name for result in results.values() if not result.done for name in result.missing}
-    linked = {peer.name for peer in node.status().peers if peer.linked} if missing else set()
-    unreachable = tuple(sorted(missing - linked))
+    # This node itself may be what is missing; it is trouble enough, but no link.
+    status = node.status() if missing else None
+    there = {status.name, *(peer.name for peer in status.peers if peer.linked)} if status else set()
+    unreachable = tuple(sorted(missing - there))
     code = EXIT_OK if done else EXIT_UNREACHABLE if unreachable else EXIT_NOT_IN_SYNC
     return WaitReply(done=done, exit_code=code, unreachable=unreachable, groups=results)
 

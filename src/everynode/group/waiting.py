@@ -64,7 +64,7 @@ class Waiter:
                 await self._capture.flush(path or ROOT, busy=path is not None)
                 await self._keeper.sync()
                 dots = await ground.clock.offload_index(self._dots, path)
-                while dots and len(self._heads.reached(dots).nodes) < wanted:
+                while dots and len(self._heads.reached(dots).nodes) < wanted <= len(ground.setup.members()):
                     await ground.wait_progress()
         except TimeoutError:
             pass
@@ -89,7 +89,12 @@ class Waiter:
     def _why_not(self, wanted: int, members: frozenset[NodeId]) -> str:
         if wanted > len(members):
             return f"the group has only {len(members)} members"
-        return "time is up"
+        ground = self._ground
+        if ground.holds or any(heads.holds for heads in ground.heads.values()):
+            return "time is up; removals are held until somebody decides: see `everynode status`"
+        if ground.problems.blocking():
+            return "time is up; there are paths in trouble here: see `everynode problems`"
+        return "time is up; `everynode status` says what is missing"
 
     def _dots(self, path: RelPath | None) -> set[Dot] | Vector:
         """What must have arrived: some changes, or all up to a vector. Runs on the index thread."""

@@ -9,6 +9,7 @@ DUPLICATE_GRACE is taken: then the other link is dead, for a peer dials only whe
 from __future__ import annotations
 
 import asyncio
+import time
 from enum import Enum
 
 import msgspec
@@ -31,6 +32,8 @@ class PeerReport(msgspec.Struct, frozen=True):
     node: NodeId
     linked_since: float | None
     """Unix seconds; None: not linked."""
+    away_since: float
+    """Unix seconds; 0: it was never linked since this node started."""
     error: str
     """Why the last link or dial ended; empty: nothing went wrong since the last link."""
     rtt_ms: float | None
@@ -53,6 +56,7 @@ class Peer:
         self.listen: tuple[str, ...] = ()
         """Addresses from its last hello."""
         self.error = ""
+        self._away_since = 0.0
         self._bytes_in = 0
         self._bytes_out = 0
         self._waiting: set[asyncio.Future[None]] = set()
@@ -115,6 +119,7 @@ class Peer:
             name=self.member.name,
             node=self.member.node,
             linked_since=link.since if link else None,
+            away_since=0.0 if link else self._away_since,
             error="" if link else self.error,
             rtt_ms=link.rtt_ms if link else None,
             bytes_in=self._bytes_in + (link.channel.bytes_in if link else 0),
@@ -125,6 +130,7 @@ class Peer:
         if self.link is link:
             self.link = None
             self.error = str(link.channel.reason)
+            self._away_since = time.time()
         self._bytes_in += link.channel.bytes_in
         self._bytes_out += link.channel.bytes_out
         self.changed()

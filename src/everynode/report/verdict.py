@@ -46,12 +46,13 @@ def _held(status: NodeStatus) -> list[str]:
                 f"HELD in {group.name}: {hold.files:,} files removed or emptied by {hold.node}: "
                 f"`everynode release {group.name}` or `everynode discard {group.name}`"
             )
-        for peer in group.peers:
-            if peer.held and not group.holds:
-                said.append(
-                    f"HELD in {group.name} by {peer.name}: {peer.held:,} files removed or emptied: "
-                    f"`everynode release {group.name}` or `everynode discard {group.name}`"
-                )
+        holding = [peer for peer in group.peers if peer.held]
+        if holding and not group.holds:
+            said.append(
+                f"HELD in {group.name} by {', '.join(peer.name for peer in holding)}: "
+                f"{max(peer.held for peer in holding):,} files removed or emptied: "
+                f"`everynode release {group.name}` or `everynode discard {group.name}`"
+            )
     return said
 
 
@@ -75,7 +76,7 @@ def _not_in_sync(status: NodeStatus) -> str:
         closed = [peer.name for peer in group.peers if not peer.open and peer.node in linked]
         if not group.in_sync:
             reasons.append(f"{group.name} {_why_not_in_sync(group)}")
-        elif closed:
+        if closed and group.state == "live":
             reasons.append(f"{group.name} does not run on {', '.join(closed)}: see `everynode status` there")
     return "; ".join(reasons)
 
@@ -83,12 +84,16 @@ def _not_in_sync(status: NodeStatus) -> str:
 def _why_not_in_sync(group: GroupStatus) -> str:
     if group.state in ("halted", "stopped"):
         return f"{group.state}: {group.reason}" if group.reason else group.state
+    parts = []
     if group.state == "scanning":
-        return "is being scanned"
-    if group.backlog:
-        return f"has {group.backlog} to place"
+        parts.append("is being scanned" + (f" and {group.reason}" if group.reason else ""))
+    elif group.backlog:
+        parts.append(f"has {group.backlog} to place")
     if group.problems_blocking:
+        # Said beside what is to be placed: mostly it is why that does not go on.
         several = "s" if group.problems_blocking > 1 else ""
-        return f"has {group.problems_blocking} problem{several}: `everynode problems`"
+        parts.append(f"has {group.problems_blocking} problem{several}: `everynode problems`")
+    if parts:
+        return " and ".join(parts)
     behind = [peer.name for peer in group.peers if peer.open and peer.behind]
-    return f"waits for {', '.join(behind)}" if behind else "is not in sync"
+    return f"waits for {', '.join(behind)}: see `everynode status` there" if behind else "is not in sync"

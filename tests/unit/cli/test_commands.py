@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from everynode.cli.main import COMMANDS, everynode
-from everynode.report.status import PeerStatus, WaitResult
+from everynode.daemon.facade import HeldGroup
+from everynode.report.status import GroupPeer, GroupStatus, PeerStatus, WaitResult
 from tests.unit.daemon.fake_node import CONTENT, PATH, RunningApi, running_api
 
 
@@ -223,3 +226,52 @@ def test_deciding_where_nothing_is_held_says_so(api: RunningApi) -> None:
     assert "say it on a node that holds it" in done.output
     done = run(api, "--json", "discard", "www", "--by", "b")
     assert done.exit_code == 1
+
+
+def test_a_group_that_does_not_run_is_a_problem_and_hides_no_other_group(
+    api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = api.node.group
+    running = group.status()
+    halted = GroupStatus(name="other", id="02" * 16, root="/srv/other", state="halted", reason="the root is missing")
+    node = api.node.status()
+    monkeypatch.setattr(api.node, "status", lambda: msgspec.structs.replace(node, groups=(halted, running)))
+    result = run(api, "problems")
+    assert (result.exit_code, result.output) == (
+        1,
+        "/srv/other: the whole group other is halted\n    the root is missing\n",
+    )
+    as_json = json.loads(run(api, "problems", "--json").output)
+    assert as_json == {
+        "problems": {"other": [], "www": []},
+        "blocking": 0,
+        "not_running": {"other": "the root is missing"},
+    }
+    api.node.held = {"other": HeldGroup("/srv/other", None, "the root is missing"), **api.node.held}
+    listed = run(api, "conflicts")
+    assert listed.exit_code == 3
+    assert "caf\\xe9.html" in listed.output
+    assert "other does not run on this node: the root is missing" in listed.output
+
+
+def test_a_linked_peer_without_the_group_is_told_from_one_that_is_away(
+    api: RunningApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer = GroupPeer(node="b" * 26, name="b", behind=0)
+    status = api.node.status()
+    group = msgspec.structs.replace(status.groups[0], peers=(peer,))
+    node = msgspec.structs.replace(status, groups=(group,))
+    monkeypatch.setattr(api.node, "status", lambda: node)
+    assert "b      does not run there: see `everynode status` on that node" in run(api, "status").output
+    away = PeerStatus(node="b" * 26, name="b", linked=False, since=time.time() - 600)
+    monkeypatch.setattr(api.node, "status", lambda: msgspec.structs.replace(node, peers=(away,)))
+    output = run(api, "status").output
+    assert "has everything (as last heard)" in output
+    assert "b  away for 10 min" in output
+
+
+def test_status_names_the_home_for_which_no_daemon_runs(tmp_path: Path) -> None:
+    """It may well run: for another home, or for another user."""
+    result = run(str(tmp_path), "status")
+    assert result.exit_code == 5
+    assert result.output.startswith(f"not running for {tmp_path}: start it with `everynode up`, or name another home")

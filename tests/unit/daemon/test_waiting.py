@@ -71,3 +71,16 @@ def test_of_several_paths_in_one_group_the_worst_counts(tmp_path: Path) -> None:
         assert (reply.done, reply.exit_code, reply.groups["www"].missing) == (False, 1, ("b",))
 
     asyncio.run(run())
+
+
+def test_the_node_itself_may_be_missing_and_is_not_unreachable(tmp_path: Path) -> None:
+    """A path that waits here for a person, or for room on the disk, is no matter of links."""
+
+    async def run() -> None:
+        node = FakeNode(tmp_path)
+        own = node.status().name
+        node.group.wait_result = WaitResult(done=False, reached=2, wanted=3, missing=(own,), reason="no room")
+        reply = await wait_for_targets(node, [("www", ROOT)], "all", 1)
+        assert (reply.done, reply.exit_code, reply.unreachable) == (False, 1, ())
+
+    asyncio.run(run())

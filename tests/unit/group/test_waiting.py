@@ -25,11 +25,13 @@ from everynode.group.notify import Notifier
 from everynode.group.requests import Requests
 from everynode.group.scan import Scanner
 from everynode.group.waiting import Waiter
+from everynode.model.hold import Held, Span
 from everynode.model.ids import Dot, NodeId, Sequence
 from everynode.model.message import Heads
 from everynode.model.notice import Notice, What
 from everynode.model.path import ROOT, RelPath
 from everynode.model.policy import GroupPolicy
+from everynode.model.problem import Trouble
 from everynode.report.status import WaitResult
 from everynode.tree.root import Root
 from tests.unit.core.samples import NODE_B, NODE_C, A, dot
@@ -161,13 +163,37 @@ def test_it_is_done_when_enough_nodes_say_that_they_placed_it(bench: Bench) -> N
         bench.write("a")
         result = await bench.wait("a", 2, SHORT)
         assert (result.done, result.reached, result.wanted, result.missing) == (False, 1, 2, ("b", "c"))
-        assert result.reason == "time is up"
+        assert result.reason.startswith("time is up; `everynode status`")
         waiting = asyncio.create_task(bench.wait("a", 2))
         bench.peer(NODE_B, 1)
         result = await waiting
         assert (result.done, result.reached, result.missing) == (True, 2, ("c",))
         bench.peer(NODE_C, 1)
         assert (await bench.wait("a")).done
+
+    bench.run(story)
+
+
+def test_more_nodes_than_there_are_are_not_waited_for(bench: Bench) -> None:
+    async def story() -> None:
+        bench.write("a")
+        async with asyncio.timeout(LONG):
+            result = await bench.wait("a", 4, 1000 * LONG)
+        assert (result.done, result.reason) == (False, "the group has only 3 members")
+
+    bench.run(story)
+
+
+def test_who_waits_in_vain_is_told_of_paths_in_trouble_and_of_what_is_held(bench: Bench) -> None:
+    async def story() -> None:
+        bench.write("a")
+        await bench.wait("a", 1)
+        bench.ground.problems.placing(RelPath(b"b"), Trouble.NO_SPACE, "no room")
+        assert "everynode problems" in (await bench.wait("a", 2, SHORT)).reason
+        vector = {A: Sequence(0)}
+        held = Held(Span(A, Sequence(1), Sequence(1)), 1)
+        bench.heads.heard(NODE_B, Heads(GROUP, vector, vector, (), holds=(held,)))
+        assert "held" in (await bench.wait("a", 2, SHORT)).reason
 
     bench.run(story)
 

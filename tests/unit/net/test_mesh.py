@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 
@@ -94,6 +95,9 @@ def test_a_removed_member_is_cut_and_refused_from_then_on(run: Run, tmp_path: Pa
             with pytest.raises(LinkError, match="no link"):
                 await a.mesh.send(b.node, Gone(GROUP, 1))
             await b.until(lambda: "does not count this node" in b.error_with(a))
+            lost = b.report_of(a)
+            assert lost.linked_since is None
+            assert 0 <= time.time() - lost.away_since < 600
             assert a.said == [("linked", "b"), ("unlinked", "b")]
             a.knows(b)
             a.mesh.refresh()

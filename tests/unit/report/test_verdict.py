@@ -65,8 +65,16 @@ def test_a_worse_trouble_does_not_hide_the_others_from_the_line() -> None:
         (group(in_sync=False, state="halted", reason="the root is missing"), "halted: the root is missing"),
         (group(in_sync=False, problems_blocking=3), "3 problems"),
         (
+            group(in_sync=False, backlog=7, problems_blocking=1),
+            "has 7 to place and has 1 problem: `everynode problems`",
+        ),
+        (
+            group(in_sync=False, state="scanning", reason="waits for a contact"),
+            "is being scanned and waits for a contact",
+        ),
+        (
             group(in_sync=False, peers=(GroupPeer(node="b", name="b", open=True, behind=4),)),
-            "waits for b",
+            "waits for b: see `everynode status` there",
         ),
     ],
 )
@@ -81,6 +89,20 @@ def test_a_linked_peer_on_which_a_group_does_not_run_is_not_in_sync() -> None:
     line, code = verdict(node(halted_there, peers=(peer("b", linked=True),)))
     assert code == 1
     assert "does not run on b" in line
+
+
+def test_a_peer_on_which_a_group_does_not_run_is_named_beside_one_that_is_behind() -> None:
+    behind, halted = GroupPeer(node="b" * 26, name="b", open=True, behind=4), GroupPeer(node="c" * 26, name="c")
+    line, _ = verdict(node(group(in_sync=False, peers=(behind, halted)), peers=(HERE, peer("c", linked=True))))
+    assert "waits for b" in line
+    assert "does not run on c" in line
+
+
+def test_all_who_hold_the_same_are_named_in_one_place() -> None:
+    holding = tuple(GroupPeer(node=name * 26, name=name, open=True, behind=9, held=9) for name in ("b", "c"))
+    line, _ = verdict(node(group(in_sync=False, peers=holding), peers=(HERE,)))
+    assert line.startswith("HELD in www by b, c: 9 files")
+    assert line.count("HELD") == 1
 
 
 def test_what_is_held_is_said_before_all_else() -> None:
