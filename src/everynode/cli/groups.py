@@ -7,6 +7,7 @@ import os
 import click
 
 from everynode.cli.offline import administer
+from everynode.cli.paths import GroupName
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.cli.show import columns
 from everynode.model.names import check_root
@@ -19,7 +20,7 @@ def group() -> None:
 
 
 @group.command(name="add", epilog="Example: everynode group add www /srv/www --exclude '*.tmp' --exclude /cache/")
-@click.argument("name")
+@click.argument("name", type=GroupName())
 @click.argument("directory", type=click.Path(file_okay=False))
 @click.option("--exclude", multiple=True, metavar="PATTERN", help="Leave out what matches, as in .gitignore.")
 @click.option(
@@ -40,7 +41,7 @@ def add(session: Session, name: str, directory: str, exclude: tuple[str, ...], c
 
 
 @group.command(name="remove", epilog="Example: everynode group remove www")
-@click.argument("name")
+@click.argument("name", type=GroupName())
 @common_options
 @pass_session
 def remove(session: Session, name: str) -> None:
@@ -50,7 +51,7 @@ def remove(session: Session, name: str) -> None:
 
 
 @group.command(name="root", epilog="Example: everynode group root www /data/www")
-@click.argument("name")
+@click.argument("name", type=GroupName())
 @click.argument("directory", type=click.Path(file_okay=False), required=False)
 @common_options
 @pass_session

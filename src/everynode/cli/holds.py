@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from everynode.cli.paths import GroupName
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.report.status import EXIT_NOT_IN_SYNC, Decision
 
@@ -13,7 +14,7 @@ DECISION_TIMEOUT = 3600.0
 
 
 @click.command(name="release", epilog="Example: everynode release www")
-@click.argument("group")
+@click.argument("group", type=GroupName())
 @click.option("--by", metavar="NODE", default=None, help="Only what this node removed.")
 @common_options
 @pass_session
@@ -30,7 +31,7 @@ def release(session: Session, group: str, by: str | None) -> int:
 
 
 @click.command(name="discard", epilog="Example: everynode discard www --by web2")
-@click.argument("group")
+@click.argument("group", type=GroupName())
 @click.option("--by", metavar="NODE", default=None, help="Only what this node removed.")
 @common_options
 @pass_session

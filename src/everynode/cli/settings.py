@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from everynode.cli.offline import administer
+from everynode.cli.paths import show_argument
 from everynode.cli.session import Session, common_options, pass_session
 
 
@@ -41,6 +42,7 @@ def check(session: Session, file: str | None) -> None:
 
     home = Home(Path(session.home))
     if file is None:
+        home.check()
         home.read_settings()
         session.result({"correct": True, "changes": []}, f"{home.settings_path} is correct")
         return
@@ -76,6 +78,7 @@ def _read(file: str) -> str:
 
 
 def _apply(session: Session, text: str, file: str, *, check: bool) -> list[str]:
+    file = show_argument(file)
     body = {"toml": text, "file": file, "check": check}
     answer = administer(
         session,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import msgspec
 
+from everynode.cli.paths import GroupName
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.cli.show import show_count
 from everynode.cli.status import show_progress
@@ -16,7 +17,7 @@ READ_SECONDS = 10.0
 
 
 @click.command(name="verify", epilog="Example: everynode verify www --contents")
-@click.argument("group", required=False)
+@click.argument("group", type=GroupName(), required=False)
 @click.option("--contents", is_flag=True, help="Read all contents again first, on every node: proves the disks, too.")
 @common_options
 @pass_session

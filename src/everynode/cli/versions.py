@@ -165,9 +165,10 @@ def restore(session: Session, path: str, listing: bool, generation: str | None, 
     blocks = session.client.blocks(f"/v1/groups/{group}/content?{query(relative)}&generation={quote(name, safe='')}")
     assert target is not None
     _write(blocks, target)
-    session.result(
-        {"written": show_argument(target), "generation": name}, f"{name} is written to {show_argument(target)}"
-    )
+    if target != "-":  # there nothing but the content may come out
+        session.result(
+            {"written": show_argument(target), "generation": name}, f"{name} is written to {show_argument(target)}"
+        )
 
 
 def _write(blocks: Iterator[bytes], target: str) -> None:
@@ -175,7 +176,9 @@ def _write(blocks: Iterator[bytes], target: str) -> None:
         _print(blocks)
         sys.stdout.flush()
         return
+    first = next(blocks, b"")  # a generation that is not there must not empty a file that is
     with open(target, "wb") as file:
+        file.write(first)
         for block in blocks:
             file.write(block)
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 import click
 import msgspec
 
+from everynode.cli.paths import GroupName
 from everynode.cli.session import Session, common_options, pass_session
 from everynode.cli.show import show_time
 from everynode.cli.status import fetch_status, show_progress
@@ -51,7 +52,7 @@ class NodesType(click.ParamType[Nodes]):
 @click.argument("path", required=False, type=click.Path())
 @click.option("--nodes", type=NodesType(), default="all", show_default=True, help="On how many, this one included.")
 @click.option("--timeout", type=Seconds(min=0), default=None, help="Seconds; without: as long as it takes.")
-@click.option("--group", default=None, help="Only this group, when no PATH is given.")
+@click.option("--group", type=GroupName(), default=None, help="Only this group, when no PATH is given.")
 @common_options
 @pass_session
 def wait(session: Session, path: str | None, nodes: Nodes, timeout: float | None, group: str | None) -> int:
@@ -166,7 +167,7 @@ def hint(
 
 
 @click.command(name="rescan", epilog="Example: everynode rescan www && everynode wait")
-@click.argument("group", required=False)
+@click.argument("group", type=GroupName(), required=False)
 @common_options
 @pass_session
 def rescan(session: Session, group: str | None) -> None:

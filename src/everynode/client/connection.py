@@ -60,7 +60,12 @@ class Client:
         return json.loads(self.get_raw(target))
 
     def post_raw(self, target: str, body: object, *, timeout: float = REQUEST_TIMEOUT) -> bytes:
-        with self._request("POST", target, json.dumps(body).encode(), timeout) as response:
+        try:
+            encoded = json.dumps(body, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            wrong = show_path(os.fsencode(error.object[error.start : error.end]))
+            raise ApiError(f"{wrong} is not UTF-8: only paths may hold such bytes", status=400) from error
+        with self._request("POST", target, encoded, timeout) as response:
             return _read(response)
 
     def post(self, target: str, body: object, *, timeout: float = REQUEST_TIMEOUT) -> Any:

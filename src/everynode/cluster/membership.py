@@ -14,6 +14,7 @@ from everynode.cluster.edit import Edit
 from everynode.cluster.entrance import own_identity, refuse_second_cluster
 from everynode.cluster.home import Home
 from everynode.cluster.invites import Invites
+from everynode.config.exclude import check_patterns
 from everynode.config.node_file import NodeSettings
 from everynode.errors import ConfigError, TrustError
 from everynode.model.ids import NodeId, show_node
@@ -228,6 +229,7 @@ class Membership:
     def group_add(self, name: str, root: str, policy: GroupPolicy | None = None) -> GroupId:
         check_name("group", name)
         check_root(root)
+        check_patterns(policy.exclude if policy is not None else ())
         edit = self._edit()
         groups = self.groups()
         if any(group.name == name for group in groups.values()):

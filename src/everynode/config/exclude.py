@@ -64,6 +64,21 @@ class Excluder:
         return last >= 0 and self._rules[last].excludes
 
 
+def check_patterns(patterns: Sequence[str]) -> None:
+    """Raises ConfigError for what cannot be a group's `exclude`, before it is put into a statement."""
+    if len(patterns) > limits.PATTERNS_MAX:
+        raise ConfigError(f"{len(patterns):,} patterns for exclude are more than {limits.PATTERNS_MAX:,}: use fewer")
+    for pattern in patterns:
+        if not 1 <= len(pattern) <= limits.PATTERN_CHARACTERS_MAX:
+            raise ConfigError(
+                f"a pattern for exclude has 1 to {limits.PATTERN_CHARACTERS_MAX:,} characters, this one "
+                f"{len(pattern):,}: {pattern[:50]!r}"
+            )
+        if any("\ud800" <= character <= "\udfff" for character in pattern):
+            raise ConfigError(f"{pattern[:50]!r} is no pattern for exclude: it is not UTF-8; write `?` for such a byte")
+    Excluder(patterns)
+
+
 class _Set(Protocol):
     def Add(self, pattern: bytes) -> int: ...  # noqa: N802 (RE2's names)
     def Compile(self) -> None: ...  # noqa: N802

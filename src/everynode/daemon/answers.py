@@ -31,7 +31,7 @@ _encoder = msgspec.json.Encoder()
 # (kind of error, HTTP status, what to do); the first that fits.
 _ERRORS: list[tuple[type[EverynodeError], int, str]] = [
     (NoSuchGroup, 404, "`everynode group list` shows the groups"),
-    (PathError, 404, "name a path inside a group; `everynode group list` shows the roots"),
+    (PathError, 404, ""),  # its message says what to do
     (ConfigError, 400, "mend the settings and try again; nothing was changed"),
     (TrustError, 403, "nothing was changed"),
     (GroupHalted, 409, "`everynode status` says why; the group starts again by itself when the cause is gone"),

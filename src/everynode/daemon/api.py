@@ -25,7 +25,7 @@ from everynode.daemon.facade import GroupFacade, HeldGroup, NodeFacade
 from everynode.daemon.waiting import Target, wait_for_targets
 from everynode.errors import EverynodeError, PathError
 from everynode.limits import API_BODY_BYTES_MAX, LOG_EVENTS_KEPT
-from everynode.model.path import ROOT, RelPath, parse_path
+from everynode.model.path import ROOT, RelPath, parse_path, show_path
 from everynode.report.status import EXIT_OK, ConflictView, WaitReply
 
 R = TypeVar("R", bound=ask.Request)
@@ -162,7 +162,7 @@ def _conflict_at(found: list[ConflictView], path: RelPath) -> ConflictView:
     for view in found:
         if view.raw() == path:
             return view
-    raise PathError("there is no conflict at this path (any more)", path=path)
+    raise PathError(f"there is no conflict at {show_path(path)} (any more); see `everynode conflicts`", path=path)
 
 
 async def content(request: HttpRequest) -> Response:

@@ -139,7 +139,7 @@ class History:
                 return generation
         shown = show_path(path)
         if kept:
-            raise PathError(f"{shown} has no generation {name}; see `everynode restore --list {shown}`", path=path)
+            raise PathError(f"{shown} has no generation {name}; see `everynode restore PATH --list`", path=path)
         raise PathError(f"no old copy of {shown} is kept on this node; another node may have one", path=path)
 
     async def restore(self, path: RelPath, name: str | None) -> None:

@@ -169,6 +169,7 @@ class Keeper:
         setup = ground.setup
         await ground.clock.offload(setup.root.clear_stage)
         names = await ground.clock.offload_index(lambda: {kept.name for kept in ground.index.vault.all()})
+        unknown = 0
         for left in await ground.clock.offload(leftovers, setup.root, names):
             if left.name.startswith(b"p-"):
                 continue  # parts of a content that is being fetched
@@ -184,14 +185,16 @@ class Keeper:
             entry = seen.entry
             owner = await ground.clock.offload_index(self._owner, Digest(entry.digest))
             if owner is None:
-                setup.journal.add(
-                    setup.name, ROOT, Happening.CONFLICT, detail=f"a crash left {left.name.decode()} in the vault: kept"
-                )
+                unknown += 1
             elif owner[1]:
                 await ground.clock.offload(remove, setup.root, [left.name])
                 continue
             kept = Kept(left.name, owner[0] if owner else ROOT, entry, ground.clock.now_ns(), "found")
             await ground.clock.offload_index(self._catalogue, kept)
+        if unknown:
+            # One word for all: after an index was lost they are as many as the vault is large.
+            detail = f"{unknown:,} in the vault that the index knew nothing of: kept as long as old copies are"
+            setup.journal.add(setup.name, ROOT, Happening.PROBLEM, detail=detail)
 
     def _owner(self, digest: Digest) -> tuple[RelPath, bool] | None:
         """(path, whether it is only a staged copy of a sibling there); None: nobody knows this content.

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from everynode.config.exclude import Excluder
 from everynode.content.blocks import BlockLists
 from everynode.core.brake import without
-from everynode.errors import GroupHalted, PathError
+from everynode.errors import EverynodeError, GroupHalted, PathError
 from everynode.group.announce import Announcer
 from everynode.group.apply import Applier
 from everynode.group.brake import Brake
@@ -238,14 +238,19 @@ class Group:
         return self._decision(held, discarded)
 
     def _held(self, by: str | None) -> list[Held]:
-        """What is held here, and what peers say that they hold."""
+        """What is held here, and what peers say that they hold. Raises EverynodeError for a node nobody knows."""
         ground = self.ground
         told = [Held(hold.span, hold.files) for hold in ground.holds]
         told += [held for heads in ground.heads.values() for held in heads.holds]
         released = ground.index.state.released
         left = [(without(held.span, released), held.files) for held in told]
         open_still = [Held(span, files) for span, files in left if span is not None]
-        return [held for held in open_still if by in (None, ground.setup.node_name(node_of(held.span.origin)))]
+        name = ground.setup.node_name
+        found = [held for held in open_still if by in (None, name(node_of(held.span.origin)))]
+        members = sorted(map(name, ground.setup.members()))
+        if not found and by is not None and by not in members:
+            raise EverynodeError(f"there is no node {by!r}, and nothing is held of it; there are {', '.join(members)}")
+        return found
 
     def _decision(self, held: list[Held], discarded: Discarded | None = None) -> Decision:
         name = self.ground.setup.node_name

@@ -94,7 +94,13 @@ async def ask_join(addresses: Sequence[str], fingerprint: bytes, build: Callable
     channel: Channel[bytes] = Channel(opened)
     try:
         async with asyncio.timeout(limits.HANDSHAKE_TIMEOUT):
-            sock = await connect(addresses)
+            try:
+                sock = await connect(addresses)
+            except LinkError as error:
+                raise LinkError(
+                    f"the inviting node {error}; everynode must run there (everynode up) and the port be open; other "
+                    "addresses come with a new token: everynode invite --advertise HOST:PORT"
+                ) from error
             await start_tls(sock, joining_context(), channel, server=False)
             return await channel.receive()
     except TimeoutError as error:

@@ -14,6 +14,8 @@ from click.testing import CliRunner, Result
 
 from everynode.cli.main import COMMANDS, everynode
 from everynode.daemon.facade import HeldGroup
+from everynode.errors import PathError
+from everynode.model.path import RelPath
 from everynode.report.status import GroupPeer, GroupStatus, PeerStatus, WaitResult
 from tests.unit.daemon.fake_node import CONTENT, PATH, RunningApi, running_api
 
@@ -275,3 +277,70 @@ def test_status_names_the_home_for_which_no_daemon_runs(tmp_path: Path) -> None:
     result = run(str(tmp_path), "status")
     assert result.exit_code == 5
     assert result.output.startswith(f"not running for {tmp_path}: start it with `everynode up`, or name another home")
+
+
+def test_writing_a_generation_elsewhere_empties_no_file_in_vain_and_adds_nothing(
+    api: RunningApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = inside(api, PATH)
+    piped = run(api, "restore", path, "--to", "-")
+    assert piped.stdout_bytes == CONTENT
+    assert run(api, "restore", path, "--to", "-", "--json").stdout_bytes == CONTENT
+    there = tmp_path / "there"
+    there.write_text("not to be lost\n")
+
+    async def none(path: RelPath, name: str) -> int:
+        raise PathError(f"there is no generation {name}")
+
+    monkeypatch.setattr(api.node.group, "generation_content", none)
+    result = run(api, "restore", path, "--generation", "g9", "--to", str(there))
+    assert result.exit_code == 2
+    assert "there is no generation g9" in result.output
+    assert there.read_text() == "not to be lost\n"
+
+
+@pytest.mark.parametrize("name", ["gr\u00fcn", b"\xff\xfe", "a/b?c", ""])
+@pytest.mark.parametrize(
+    "command",
+    [["verify"], ["rescan"], ["release"], ["discard"], ["wait", "--group"], ["group", "remove"], ["group", "root"]],
+    ids=" ".join,
+)
+def test_what_cannot_name_a_group_is_said_to_be_so(api: RunningApi, command: list[str], name: str | bytes) -> None:
+    result = run(api, *command, name)
+    assert result.exit_code == 2
+    assert "cannot name a group" in result.output
+    assert "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("command", [["remove"], ["release", "www", "--by"]], ids=" ".join)
+def test_an_argument_that_is_not_utf8_is_named(api: RunningApi, command: list[str]) -> None:
+    result = run(api, *command, b"n\xff")
+    assert result.exit_code == 2
+    assert result.output == "everynode: \\xff is not UTF-8: only paths may hold such bytes\n"
+
+
+def test_a_file_of_settings_may_have_any_name(api: RunningApi, tmp_path: Path) -> None:
+    file = os.fsencode(tmp_path) + b"/n\xff.toml"
+    with open(file, "w") as settings:
+        settings.write("colour = 1\n")
+    result = run(api, "config", "apply", file)
+    assert result.exit_code == 2
+    assert "n\\xff.toml:1:1: unknown key" in result.output
+
+
+def test_the_settings_of_a_home_that_is_not_there_are_not_correct(tmp_path: Path) -> None:
+    result = run(str(tmp_path / "none"), "config", "check")
+    assert result.exit_code == 2
+    assert "there is no home" in result.output
+
+
+def test_a_root_has_no_versions_of_its_own(api: RunningApi) -> None:
+    result = run(api, "restore", os.fsencode(api.node.group.root))
+    assert result.exit_code == 2
+    assert "is the root of group www itself" in result.output
+
+
+def test_a_path_without_a_conflict_is_named(api: RunningApi) -> None:
+    result = run(api, "conflicts", "show", inside(api, b"quiet"))
+    assert result.exit_code == 2
+    assert result.output == "everynode: there is no conflict at quiet (any more); see `everynode conflicts`\n"

@@ -298,3 +298,34 @@ def test_a_node_that_goes_back_to_its_old_root_counts_it_as_news(alone: Daemon) 
     wait_until(lambda: [g["files"] for g in alone.status()["groups"]] == [2], "both files known")
     assert (alone.root / "kept").read_text() == "kept\n"
     assert len(list((alone.home / "index").glob("*.moved-*"))) == 2
+
+
+def test_what_only_a_mistyped_name_asks_for_is_refused(alone: Daemon) -> None:
+    alone.ok("group", "add", "tree", str(alone.root))
+    alone.up()
+    wait_until(lambda: [g["state"] for g in alone.status()["groups"]] == ["live"], "the group lives")
+    for command in ("release", "discard"):
+        done = alone.run(command, "tree", "--by", "nosuch")
+        assert done.returncode == 2
+        assert "there is no node 'nosuch'" in done.stderr and "there are a" in done.stderr
+        assert "nothing is held in tree" in alone.ok(command, "tree", "--by", "a")
+    for exclude, why in (("", "1 to 4,096 characters"), (b"\xff", "not UTF-8"), ("a[", "never closed")):
+        done = alone.run("group", "add", "other", str(alone.folder / "other"), "--exclude", os.fsdecode(exclude))
+        assert done.returncode == 2
+        assert why in done.stderr
+        assert "statement" not in done.stderr
+
+
+def test_what_is_in_the_vault_unknown_is_said_in_one_line_and_kept(alone: Daemon) -> None:
+    alone.ok("group", "add", "tree", str(alone.root))
+    alone.up()
+    wait_until(lambda: [g["state"] for g in alone.status()["groups"]] == ["live"], "the group lives")
+    assert alone.end() == 0
+    vault = alone.root / ".everynode" / "vault"
+    for number in range(3):
+        (vault / f"d-0123456789ab-{number}").write_text(f"old {number}\n")
+    alone.up()
+    wait_until(lambda: [g["state"] for g in alone.status()["groups"]] == ["live"], "the group lives again")
+    events = [json.loads(line) for line in alone.ok("log", "--json").splitlines()]
+    assert [event["detail"][:12] for event in events if "vault" in event["detail"]] == ["3 in the vau"]
+    assert len(list(vault.iterdir())) == 3

@@ -68,7 +68,9 @@ def test_a_refused_joiner_and_a_dead_inviter_end_in_an_error(tmp_path: Path) -> 
             with pytest.raises(LinkError):
                 await ask_join([a.address], a.identity.fingerprint, lambda _: b"bad")
             assert await ask_join([a.address], a.identity.fingerprint, lambda _: b"good") == b"answer to good"
-        with pytest.raises(LinkError, match=r"cannot be reached: 127\.0\.0\.1:1: Connection refused"):
+        with pytest.raises(
+            LinkError, match=r"inviting node cannot be reached: 127\.0\.0\.1:1: Connection refused; everynode must run"
+        ):
             await ask_join(["127.0.0.1:1"], a.identity.fingerprint, lambda _: b"x")
         for text in ("a b:1", "x" * 300 + ":1", "a:0x1", "a..b:1"):
             with pytest.raises(LinkError, match="cannot be reached"):
