@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -344,3 +345,35 @@ def test_a_path_without_a_conflict_is_named(api: RunningApi) -> None:
     result = run(api, "conflicts", "show", inside(api, b"quiet"))
     assert result.exit_code == 2
     assert result.output == "everynode: there is no conflict at quiet (any more); see `everynode conflicts`\n"
+
+
+DOCUMENTED = re.findall(
+    r"^\| `([a-z ]+)` \| (.+) \|$",
+    (Path(__file__).parents[3] / "docs/reference/commands.md").read_text().split("## JSON", 1)[1].split("## ", 1)[0],
+    re.MULTILINE,
+)
+
+
+# The others need homes of their own: tests/unit/daemon/test_process.py.
+AT_THE_FAKE = [(command, keys) for command, keys in DOCUMENTED if command not in ("init", "join", "down")]
+
+
+@pytest.mark.parametrize(("command", "keys"), AT_THE_FAKE, ids=[command for command, _ in AT_THE_FAKE])
+def test_the_json_of_a_command_has_the_keys_that_are_documented(
+    api: RunningApi, tmp_path: Path, command: str, keys: str
+) -> None:
+    (tmp_path / "toml").write_text("[group]\n")
+    arguments = {
+        "remove": ["b"],
+        "group add": ["notes", str(tmp_path / "notes")],
+        "group remove": ["www"],
+        "group root": ["www"],
+        "config apply": [str(tmp_path / "toml")],
+        "conflicts resolve": [inside(api, PATH), "--keep", "bbbbbbbb.0:9"],
+        "restore": [inside(api, PATH)],
+    }
+    Path(api.home).chmod(0o700)
+    result = run(api, *command.split(), *arguments.get(command, []), "--json")
+    assert result.exit_code in (0, 3), result.output
+    outer = re.sub(r"\(.*?\)", "", keys.split(";")[0].split(":")[0])
+    assert set(json.loads(result.output)) == set(re.findall(r"`(\w+)`", outer))

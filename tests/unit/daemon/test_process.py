@@ -103,7 +103,8 @@ def daemons(tmp_path: Path) -> Iterator[tuple[Daemon, Daemon]]:
 @pytest.fixture
 def alone(daemons: tuple[Daemon, Daemon]) -> Daemon:
     daemon = daemons[0]
-    daemon.ok("init", *daemon.place())
+    made = json.loads(daemon.ok("init", *daemon.place(), "--json"))
+    assert set(made) == {"name", "node", "cluster", "home", "advertise"}
     return daemon
 
 
@@ -119,7 +120,7 @@ def test_a_daemon_starts_answers_and_stops_cleanly_on_a_signal(alone: Daemon) ->
 
 def test_down_returns_when_the_process_has_gone(alone: Daemon) -> None:
     alone.up()
-    assert "stopped" in alone.ok("down")
+    assert set(json.loads(alone.ok("down", "--json"))) == {"stopped", "pid"}
     assert alone.process is not None
     assert alone.process.wait(DEADLINE) == 0
     alone.process = None
@@ -173,7 +174,8 @@ def test_two_nodes_join_share_a_tree_and_part(daemons: tuple[Daemon, Daemon]) ->
     a.ok("init", *a.place())
     a.up()
     token = a.ok("invite").split()[-1]
-    b.ok("join", token, *b.place(), "--root", str(b.root))
+    joined = json.loads(b.ok("join", token, *b.place(), "--root", str(b.root), "--json"))
+    assert set(joined) == {"name", "node", "cluster", "members", "groups"}
     b.up()
     again = daemons[1].run("join", token, *b.place())
     assert again.returncode == 2
