@@ -232,6 +232,8 @@ HALT_RETRY_MAX = 60.0  # one that fails by a defect is tried ever more slowly
 ROOT_CHECK_INTERVAL = 3.0  # five system calls; an unmounted root that nobody touches is noticed within this
 WORKERS = 4  # threads that hash, stage and place for all groups: more than cores, because some of them wait for disks
 LEAVE_SECONDS = 1.0  # a node that leaves stays this long, so that its peers hear the goodbye
+MEMORY_PAUSE = 30.0  # how often a daemon that uses more than this much memory returns what of it lies free, in seconds
+MEMORY_BYTES = 96 * MiB
 GC_THRESHOLD = 50_000  # new objects between collections: a batch makes thousands, nearly none of them in cycles
 
 # The index. It is looked through whole when it is opened, for as long as this: some three million records that the page

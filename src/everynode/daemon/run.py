@@ -17,8 +17,8 @@ from everynode.daemon.node import Node
 from everynode.daemon.notify import notify, watchdog_seconds
 from everynode.daemon.server import LocalServer, bound_socket
 from everynode.kernel.linux import ignore_lease_breaks
-from everynode.kernel.memory import keep_freed_memory
-from everynode.limits import GC_THRESHOLD
+from everynode.kernel.memory import give_back_freed_memory, keep_freed_memory, resident_bytes
+from everynode.limits import GC_THRESHOLD, MEMORY_BYTES, MEMORY_PAUSE
 
 logger = logging.getLogger("everynode.daemon")
 
@@ -51,13 +51,14 @@ async def _serve(home: Home, membership: Membership) -> int:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(_run_node(node, server))
             tasks.create_task(server.serve([listener]))
-            alive = tasks.create_task(_show_life(node))
+            for_ever = [tasks.create_task(_show_life(node)), tasks.create_task(_give_back_memory())]
             logger.info("node %s is up, home %s", node.status().name, home.path)
             notify(READY="1", STATUS=node.status().verdict)
             _tune_gc()
             await node.wait_stopping()
             notify(STOPPING="1")
-            alive.cancel()
+            for task in for_ever:
+                task.cancel()
     logger.info("stopped")
     return 0
 
@@ -84,6 +85,14 @@ async def _show_life(node: Node) -> None:
         if fields:
             notify(**fields)
         await asyncio.sleep(pause)
+
+
+async def _give_back_memory() -> None:
+    """After much work the heap is mostly holes: they are another program's memory."""
+    while True:
+        await asyncio.sleep(MEMORY_PAUSE)
+        if resident_bytes() >= MEMORY_BYTES:
+            await asyncio.to_thread(give_back_freed_memory)
 
 
 def _loop_factory() -> type[asyncio.AbstractEventLoop] | None:

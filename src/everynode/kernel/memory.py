@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 
 from everynode.kernel import libc
 from everynode.limits import KiB, MiB
@@ -29,3 +30,21 @@ def keep_freed_memory() -> None:
     mallopt(_M_TOP_PAD, 1024 * KiB)
     mallopt(_M_TRIM_THRESHOLD, 8 * MiB)
     mallopt(_M_MMAP_THRESHOLD, 4 * MiB)
+
+
+def give_back_freed_memory() -> None:
+    """Return what lies free between what is used to the kernel; growing and shrinking alone only ever cuts the end.
+
+    Takes some 10 ms per 100 MB of it. Thread-safe. Where the C library has no malloc_trim (musl) nothing is done.
+    """
+    try:
+        trim = libc.function("malloc_trim", ctypes.c_int, ctypes.c_size_t)
+    except AttributeError:
+        return
+    trim(0)
+
+
+def resident_bytes() -> int:
+    """Of this process, as proc(5) says in statm."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
