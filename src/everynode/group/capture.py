@@ -85,7 +85,12 @@ class Capture:
         deep: bool = False,
         scan_after: RelPath | None = None,
     ) -> None:
-        """Queue a path. Asking again makes it sooner and more thorough, never later or less."""
+        """Queue a path. Asking again makes it sooner and more thorough, never later or less.
+
+        The root itself is never looked at: its attributes are each machine's own, and no peer takes a record of it.
+        """
+        if path == ROOT:
+            return
         self._looks.ask(
             path,
             delay=delay,

@@ -331,3 +331,25 @@ def test_what_is_in_the_vault_unknown_is_said_in_one_line_and_kept(alone: Daemon
     events = [json.loads(line) for line in alone.ok("log", "--json").splitlines()]
     assert [event["detail"][:12] for event in events if "vault" in event["detail"]] == ["3 in the vau"]
     assert len(list(vault.iterdir())) == 3
+
+
+def test_what_is_done_to_the_root_itself_is_no_change_and_parts_no_nodes(daemons: tuple[Daemon, Daemon]) -> None:
+    a, b = daemons
+    a.ok("init", *a.place())
+    a.ok("group", "add", "tree", str(a.root))
+    a.up()
+    b.ok("join", a.ok("invite").split()[-1], *b.place(), "--root", str(b.root))
+    b.up()
+    b.ok("wait", "--timeout", "20")
+    linked = [peer["since"] for peer in a.status()["peers"]]
+    b.root.chmod(0o700)
+    os.utime(b.root, (1, 1))
+    b.ok("hint", str(b.root))
+    b.ok("rescan")
+    (b.root / "after").write_text("after\n")
+    b.ok("wait", str(b.root / "after"), "--timeout", "20")
+    assert (a.root / "after").read_text() == "after\n"
+    assert [(group["files"], group["directories"]) for group in b.status()["groups"]] == [(1, 0)]
+    events = [json.loads(line) for line in b.ok("log", "--json").splitlines()]
+    assert [(event["what"], event["path"]) for event in events] == [("started", ""), ("created", "after")]
+    assert [peer["since"] for peer in a.status()["peers"]] == linked
