@@ -113,6 +113,7 @@ class Mesh:
                 peer = self._peers[node] = Peer(member)
                 self._keepers[node] = self._tasks.create_task(self._keep(peer))
             peer.member = member
+            peer.hurry = True
             peer.changed()
 
     async def send(self, peer: NodeId, message: AnyMessage) -> None:
@@ -163,21 +164,27 @@ class Mesh:
         loop = asyncio.get_running_loop()
         pause = limits.RECONNECT_MIN
         while True:
-            while peer.link is not None or not peer.addresses:
+            while peer.link is None and not peer.addresses:
                 await peer.wait_change()
             started = loop.time()
-            try:
-                self._go_live(peer, await self._dial(peer))
-            except LinkError as error:
-                if peer.link is None:
-                    peer.error = str(error)
-                    logger.debug("no link to %s: %s", peer.member.name, error)
+            # A link that the peer opened meanwhile counts as one of ours: when none lasts, two who dial in turn
+            # would link and part as fast as they can.
+            if peer.link is None:
+                try:
+                    self._go_live(peer, await self._dial(peer))
+                except LinkError as error:
+                    if peer.link is None:
+                        peer.error = str(error)
+                        logger.debug("no link to %s: %s", peer.member.name, error)
             while peer.link is not None:
                 await peer.wait_change()
             if loop.time() - started > pause + limits.HANDSHAKE_TIMEOUT:
                 pause = limits.RECONNECT_MIN
             # Half of it is chance, so that nodes which lost each other at once do not meet at once for ever.
-            await peer.wait_change(pause * random.uniform(0.5, 1.0))
+            until = loop.time() + pause * random.uniform(0.5, 1.0)
+            peer.hurry = False
+            while peer.link is None and not peer.hurry and (left := until - loop.time()) > 0:
+                await peer.wait_change(left)
             pause = min(pause * 2, limits.RECONNECT_MAX)
 
     async def _dial(self, peer: Peer) -> Link:

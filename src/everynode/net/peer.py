@@ -55,6 +55,8 @@ class Peer:
         self.dial_deadline: asyncio.Timeout | None = None
         self.listen: tuple[str, ...] = ()
         """Addresses from its last hello."""
+        self.hurry = False
+        """The members changed: a pause before the next dial is over."""
         self.error = ""
         self._away_since = 0.0
         self._bytes_in = 0

@@ -11,6 +11,7 @@ import pytest
 
 from everynode import limits
 from everynode.errors import ConfigError, LinkError
+from everynode.model.ids import NodeId
 from everynode.model.message import FetchPart, Gone, GroupBye, Hello, Ping, RunEnd, RunPart
 from everynode.net import mesh
 from everynode.net.channel import Lane
@@ -522,3 +523,29 @@ def _mint(home: Path, member: Node):  # type: ignore[no-untyped-def]
     context.verify_mode = ssl.CERT_NONE
     context.load_cert_chain(chain)
     return context
+
+
+def test_links_that_never_last_are_made_more_and_more_rarely_by_both_sides_together(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both dial in turn: the pause of one must not end because the other's link came and went."""
+    monkeypatch.setattr(limits, "RECONNECT_MIN", 0.02)
+    monkeypatch.setattr(limits, "RECONNECT_MAX", 1.0)
+
+    async def main() -> None:
+        a, b = await nodes_of(tmp_path, "a", "b")
+        b.refuse = LinkError("nonsense from a")
+        begin = a.linked
+
+        async def linked(peer: NodeId) -> None:
+            await begin(peer)
+            await a.mesh.send(peer, Gone(GROUP, 1))
+
+        a.linked = linked  # type: ignore[method-assign]
+        async with running(a, b):
+            began = asyncio.get_running_loop().time()
+            await b.until(lambda: b.said.count(("linked", "a")) >= 8, seconds=60)
+            # At the very least 0.01, 0.02, 0.04 s and so on; a busy machine only makes it longer.
+            assert asyncio.get_running_loop().time() - began > 1
+
+    run(main())
