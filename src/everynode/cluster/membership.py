@@ -256,10 +256,11 @@ class Membership:
         `before`: what it was. Where this node keeps the group elsewhere, it goes on so.
         """
         here = self.settings.roots.get(name)
-        if here is not None and here != before:
-            return
-        bare = {group: own for group, own in self.settings.roots.items() if group != name}
-        strange = places.objection(name, root, self.home, msgspec.structs.replace(self.settings, roots=bare))
+        others = {group: own for group, own in self.settings.roots.items() if group != name}
+        bare = msgspec.structs.replace(self.settings, roots=others)
+        if here is not None and (here != before or not places.objection(name, before, self.home, bare)):
+            return  # it does not stand there for consent: somebody wanted this node's root to be its own
+        strange = places.objection(name, root, self.home, bare)
         if strange or here is not None:
             self.home.set_root(name, root if strange else None)
             self.settings = self.home.read_settings()

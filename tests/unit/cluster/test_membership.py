@@ -310,6 +310,14 @@ def test_who_adds_a_group_or_changes_its_root_on_a_node_consents_for_that_node(n
     assert not any(g.trouble for g in beta.groups().values())
 
 
+def test_a_root_of_its_own_stays_when_the_default_that_it_equals_is_changed(nodes: Nodes) -> None:
+    alpha = nodes.first()
+    alpha.group_add("www", "/srv/www")
+    alpha.set_root("www", "/srv/www")
+    apply_plan(alpha, make_plan(alpha, view_toml(alpha).replace("/srv/www", "/srv/web"), "c.toml"))
+    assert [g.root for g in alpha.groups().values()] == ["/srv/www"]
+
+
 def test_ties_are_kept_to_be_looked_at_until_somebody_decides(nodes: Nodes, gossip: Gossip) -> None:
     alpha = nodes.first()
     beta = nodes.joined(alpha, "beta")
