@@ -79,9 +79,13 @@ async def _show_life(node: Node) -> None:
     shown = ""
     while True:
         fields = {"WATCHDOG": "1"} if watchdog else {}
-        line = node.status().verdict
+        status = node.status()
+        line = status.verdict
         if line != shown:
             fields["STATUS"] = shown = line
+            if status.settings:
+                # It may be that nobody asks: a node that was removed runs on, and does nothing.
+                logger.warning("%s", line)
         if fields:
             notify(**fields)
         await asyncio.sleep(pause)

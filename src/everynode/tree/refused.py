@@ -45,5 +45,12 @@ def not_put(path: RelPath, error: OSError) -> NotPut:
     if error.errno == errno.EXDEV:
         detail = f"{shown} is on another filesystem than the root; unmount it there, exclude it, or give it a group"
         return NotPut(path, Refusal.ERROR, Trouble.PLACING, detail)
-    detail = f"{shown} cannot be placed: {error.strerror or error}; give everynode the right to write there"
+    detail = f"{shown} cannot be placed: {error.strerror or error}; "
+    if error.errno in (errno.EACCES, errno.EPERM):
+        detail += (
+            "give everynode the right to write there, or run it as root: another user can place no read-only "
+            "directories, and nothing into them"
+        )
+    else:
+        detail += "it is tried again; the kernel's log (dmesg) may say more"
     return NotPut(path, Refusal.ERROR, Trouble.PLACING, detail)

@@ -192,6 +192,7 @@ def test_two_nodes_join_share_a_tree_and_part(daemons: tuple[Daemon, Daemon]) ->
     wait_until(lambda: a.status()["peers"] == [], "a without b")
     wait_until(lambda: b.status()["exit_code"] == 2, "b knows that it was removed")
     assert "no longer a member" in b.status()["verdict"]
+    wait_until(lambda: "no longer a member of the cluster" in b.log(), "that nobody needs to ask")
     (b.root / "third").write_text("not for a\n")
     assert a.end() == b.end() == 0
     assert not (a.root / "third").exists()
