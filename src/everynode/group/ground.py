@@ -90,7 +90,10 @@ class Ground:
     placing_now: bool = False
     """Apply is going through what is to be placed."""
     moved: set[RelPath] = field(default_factory=set)
-    """Directories that somebody renamed while apply was placing: under their new names may be more than was seen."""
+    """Old and new names of directories that somebody renamed, or took away, while apply was placing.
+
+    Under the new ones may be more than was seen, and records may say of what is below the old ones that it is there.
+    """
     missed: bool = False
     """Apply left out a path that capture had in hand: it is to be woken when capture lets go."""
     suspect_above: int | None = None

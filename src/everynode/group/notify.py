@@ -43,6 +43,10 @@ class Notifier:
                 capture.scan_wanted.put_nowait(path)
                 capture.look_soon(path, pid=notice.pid)
             else:
+                if directory and what & What.GONE and self._ground.placing_now:
+                    self._ground.moved.add(
+                        path
+                    )  # moved out of the root, perhaps, with what was placed into it just now
                 capture.look_soon(
                     path,
                     # A directory is whole at once, and what is in it waits for its record elsewhere.
@@ -65,8 +69,9 @@ class Notifier:
         scan_after: RelPath | None = None
         if directory:
             if self._ground.placing_now:
-                # Apply may have it open and place into it after the scan; of our own doing there are no notices.
-                self._ground.moved.add(path)
+                # Apply may have it open and place into it after the scan; of our own doing there are no notices. And
+                # what it has placed into it and not recorded yet is not among what is looked at here.
+                self._ground.moved.update((source, path))
             for old in await self._ground.clock.offload_index(self._placed_below, source):
                 # New and old side by side: then every batch holds both, and the receiver moves instead of fetching.
                 look_soon(RelPath(path + old[len(source) :]), pid=pid, donor=old, noticed=True)

@@ -28,6 +28,7 @@ from everynode.group.looks import Look
 from everynode.group.notify import Notifier
 from everynode.group.placing import place_batch
 from everynode.group.requests import Answer, Requests
+from everynode.group.scan import Scanner
 from everynode.limits import FETCH_BYTES_MAX, PASS_REST, PLACE_WAIT
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, NodeId, Sequence
@@ -76,7 +77,7 @@ class Bench:
         self.ground.root_was_empty = True
         for event in (self.ground.may_change, self.ground.scanned):
             event.set()
-        announcer = Announcer(self.ground)
+        self.announcer = announcer = Announcer(self.ground)
         self.capture = Capture(self.ground, announcer)
         self.requests = FakeRequests()
         self.fetcher = Fetcher(self.ground, cast(Requests, self.requests), BlockLists())
@@ -435,7 +436,43 @@ def test_a_directory_that_is_renamed_while_something_is_placed_into_it_is_scanne
         bench.ground.placing_now = True
         await bench.turn()
         assert (bench.tree / "e" / "a").read_bytes() == b"one"
+        assert bench.capture.scan_wanted.get_nowait() == b"d"
         assert bench.capture.scan_wanted.get_nowait() == b"e"
+
+    bench.run(story)
+
+
+@pytest.mark.parametrize("into", ["e", "../outside"])
+def test_what_went_with_its_directory_before_it_was_recorded_is_looked_for_at_its_old_name(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, into: str
+) -> None:
+    """Else the record says that it stands there, for ever: the look at all that was below came too soon for it."""
+    notifier = Notifier(bench.ground, bench.capture)
+
+    async def offload(function: Callable[..., Any], *arguments: object) -> Any:
+        result = function(*arguments)
+        if function is place_batch and not (bench.tree / into).exists():
+            os.rename(bench.tree / "d", bench.tree / into)
+            (bench.tree / "d").mkdir()
+            renamed = Notice(What.RENAMED | What.DIRECTORY, RelPath(b"e"), RelPath(b"d"))
+            await notifier.notice([renamed if into == "e" else Notice(What.GONE | What.DIRECTORY, RelPath(b"d"))])
+            await bench.capture.look({RelPath(b"d"): Look(0.0), RelPath(b"e"): Look(0.0)})
+        return result
+
+    async def story() -> None:
+        (bench.tree / "d").mkdir()
+        (bench.tree / "d" / "other").write_bytes(b"so that it does not come whole")
+        await bench.capture.look({RelPath(b"d"): Look(0.0)})
+        bench.heard(version(live(B, 1, mine(b"one"))), b"d/a", content=b"one")
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.clock, "offload", offload)
+            bench.ground.placing_now = True
+            await bench.turn()
+        assert get(bench.ground.index, RelPath(b"d/a")).placed is not None and not (bench.tree / "d" / "a").exists()
+        scanner = Scanner(bench.ground, bench.capture, bench.announcer)
+        while not bench.capture.scan_wanted.empty():
+            await scanner.scan(bench.capture.scan_wanted.get_nowait())
+        assert not get(bench.ground.index, RelPath(b"d/a")).version.siblings[0].live
 
     bench.run(story)
 
