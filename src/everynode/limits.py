@@ -94,6 +94,7 @@ PASS_REST = 3  # while contents are on their way, placing rests so many times as
 PASS_REST_MAX = 2.0  # ...and never longer than this, in seconds
 SYNCFS_FILES_MIN = 16  # fewer files than this are synced one by one
 PLACE_WAIT = 30.0  # how long placing waits for a writer before it says so as a problem
+WRITER_RETRY_MAX = 5.0  # and how rarely at most it tries: nothing tells of it when the last one who has a file is gone
 EARLIER_MAX = 4  # own contents of a path that a power cut may bring back, remembered: the synced one, and later ones
 OVERTAKEN_MAX = 8  # versions of a path heard while one of them was placed, remembered in case of a crash
 RETRY_MIN = 1.0  # a path that failed is tried again after this, doubling to RETRY_MAX

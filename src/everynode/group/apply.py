@@ -24,7 +24,7 @@ from everynode.group.ground import Ground
 from everynode.group.heads import HeadsKeeper
 from everynode.group.lost import give_up
 from everynode.group.placing import Done, place_batch
-from everynode.limits import ORPHAN_WAIT, PASS_REST, PASS_REST_MAX, PLACE_WAIT, RETRY_MAX
+from everynode.limits import ORPHAN_WAIT, PASS_REST, PASS_REST_MAX, PLACE_WAIT, RETRY_MAX, WRITER_RETRY_MAX
 from everynode.model.entry import Entry, Kind
 from everynode.model.ids import Digest, Dot, NodeId, node_of
 from everynode.model.path import RelPath, ancestors_of
@@ -332,7 +332,8 @@ class Applier:
         old = self._retries.get(outcome.path)
         if old is not None and old.dots != dots:
             old = None
-        pause = min(RETRY_MAX, old.pause * 2) if old is not None else FIRST_PAUSE
+        most = WRITER_RETRY_MAX if outcome.refusal is Refusal.WRITER else RETRY_MAX
+        pause = min(most, old.pause * 2) if old is not None else FIRST_PAUSE
         since = old.since if old is not None else now
         self._retries[outcome.path] = Retry(now + pause, pause, since, dots)
         self._met.add(outcome.path)

@@ -29,7 +29,7 @@ from everynode.group.notify import Notifier
 from everynode.group.placing import place_batch
 from everynode.group.requests import Answer, Requests
 from everynode.group.scan import Scanner
-from everynode.limits import FETCH_BYTES_MAX, PASS_REST, PLACE_WAIT
+from everynode.limits import FETCH_BYTES_MAX, PASS_REST, PLACE_WAIT, WRITER_RETRY_MAX
 from everynode.model.entry import Entry
 from everynode.model.ids import Digest, NodeId, Sequence
 from everynode.model.message import Batch, Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
@@ -192,6 +192,27 @@ def test_a_path_that_somebody_writes_to_is_not_claimed_until_it_is_placed_or_nam
         assert bench.ground.placed == {B: 2}
         assert bench.heads.current().exceptions == ()
         assert len(bench.ground.problems) == 0
+
+    bench.run(story)
+
+
+def test_who_waits_for_a_writer_tries_often_enough_to_say_so_and_to_notice_that_it_is_gone(bench: Bench) -> None:
+    async def story() -> None:
+        bench.heard(version(live(B, 1, mine(b"old"))), old=b"old")
+        await bench.turn()
+        with open(bench.tree / "a", "ab"):
+            bench.heard(version(live(B, 2, mine(b"new"))), new=b"new")
+            began = bench.clock.now
+            while not bench.ground.problems.all():
+                await bench.turn()
+                bench.clock.now = max(bench.clock.now, bench.applier._retries[PATH].due)
+            assert PLACE_WAIT <= bench.clock.now - began <= PLACE_WAIT + 2 * WRITER_RETRY_MAX
+            bench.clock.now += 100 * PLACE_WAIT
+            await bench.turn()
+        bench.clock.now += WRITER_RETRY_MAX
+        await bench.turn()
+        assert bench.shown() == b"new"
+        assert bench.ground.problems.all() == []
 
     bench.run(story)
 
