@@ -226,7 +226,7 @@ def test_a_group_that_is_given_up_frees_its_root(alone: Daemon) -> None:
     wait_until((alone.root / ".everynode" / "marker").exists, "the marker")
     alone.ok("group", "remove", "tree")
     wait_until(lambda: not (alone.root / ".everynode" / "marker").exists(), "no marker any more")
-    assert list((alone.home / "index").iterdir()) == []
+    wait_until(lambda: list((alone.home / "index").iterdir()) == [], "its index is put away, too")
     alone.ok("group", "add", "anew", str(alone.root))
     wait_until(lambda: [g["state"] for g in alone.status()["groups"]] == ["live"], "the new group lives there")
 
