@@ -294,6 +294,27 @@ def test_a_catching_up_that_is_cut_again_and_again_misses_nothing(seed: int) -> 
     assert play(seed, story, Plan(nodes=3, skew_seconds=60.0, batch_records=4)) == []
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_deleted_directory_in_which_somebody_is_still_writing_keeps_its_attributes_everywhere(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        one.user.mkdir(b"d", 0o700)
+        await asyncio.sleep(2.0)
+        writing = three.user.open_for_write(b"d/f").write(b"content")
+        two.user.rmtree(b"d")
+        await asyncio.sleep(20.0)
+        assert one.user.see(b"d") is two.user.see(b"d") is None
+        writing.close()
+        await asyncio.sleep(20.0)
+        seen = [node.user.see(b"d") for node in cluster.nodes]
+        assert [what and what.mode for what in seen] == [0o700, 0o700, 0o700]
+        three.user.unlink(b"d/f")
+        await asyncio.sleep(20.0)
+        assert all(node.user.see(b"d") is None and forgotten(node, b"d") for node in cluster.nodes)
+
+    assert play(seed, story, replace(CALM, forget_seconds=1.0)) == []
+
+
 def die_when_placed(node: SimNode, path: bytes) -> None:
     """The daemon of `node` dies between the system call that makes `path` visible, or removes it, and the record."""
 
@@ -381,6 +402,21 @@ def test_a_removal_that_a_crash_kept_from_being_recorded_deletes_nothing_that_fo
         await come_back(cluster, three)
         record = three.index.get(RelPath(b"p"))
         assert record is not None and len(record.version.siblings) == 1
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_crash_left_in_the_middle_of_a_move_is_still_there_after_the_next_power_cut(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, _, three = cluster.nodes
+        one.user.write_file(b"old", b"content")
+        await acknowledged(cluster, 0, b"old", None)
+        await die_placing(cluster, three, b"old", lambda: one.user.rename(b"old", b"new"))
+        assert three.user.see(b"old") is three.user.see(b"new") is None, "it was under way"
+        three.start()
+        await asyncio.sleep(20.0)
+        await cluster.cut_power(three)
 
     assert play(seed, story) == []
 

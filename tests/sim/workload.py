@@ -26,6 +26,7 @@ class Weights:
     symlink: int = 2
     attributes: int = 3
     sync: int = 1
+    remake: int = 3
 
 
 class Workload:
@@ -139,3 +140,20 @@ class Workload:
 
     def _sync(self, user: User) -> None:
         user.sync()
+
+    def _remake(self, user: User) -> None:
+        """Something else where something stood, in the same moment: its inode number may be the old one again."""
+        path = self._standing(user, "file", "directory", "link")
+        there = user.see(path)
+        if there is not None and there.kind == "directory":
+            user.rmtree(path)
+        else:
+            user.unlink(path)
+        match self._rng.randrange(4):
+            case 0:
+                user.mkdir(path)
+            case 1:
+                self._count += 1
+                user.symlink(b"target %d" % self._count, path)
+            case _:
+                user.write_file(path, self._content())

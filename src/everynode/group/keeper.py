@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from everynode.core.brake import covers
 from everynode.core.retention import Generation, surplus
 from everynode.core.runs import forgettable
-from everynode.core.vectors import meet
+from everynode.core.vectors import covers as covers_dot
+from everynode.core.vectors import dominates, meet
 from everynode.group.announce import Announcement, Announcer
 from everynode.group.brake import Brake
 from everynode.group.commit import adopt
@@ -21,15 +23,17 @@ from everynode.limits import (
     PRUNE_INTERVAL,
     SYNC_INTERVAL,
 )
-from everynode.model.entry import Entry, Kind
+from everynode.model.entry import DIRECTORY, Entry, Kind
 from everynode.model.hold import Span
-from everynode.model.ids import Digest
+from everynode.model.ids import Digest, Dot
+from everynode.model.message import Heads
 from everynode.model.path import ROOT, RelPath
-from everynode.model.record import Vector
+from everynode.model.record import Record, Vector
 from everynode.report.audit import Happening
 from everynode.tree.follow import COPY_KIND
 from everynode.tree.observe import observe_vaulted
-from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
+from everynode.tree.outcome import Busy, Observation, Present, Unlookable
+from everynode.tree.sync import make_durable
 from everynode.tree.vault import bytes_short, leftovers, partials, remove
 
 PINNED_MAX = 100_000
@@ -85,18 +89,19 @@ class Keeper:
         others = ground.setup.members() - {ground.setup.node} - await self.silence.note()
         if not others <= ground.heads.keys():
             return 0  # who has not spoken may not have heard
-        heard = [ground.heads[peer].heard for peer in others]
+        told = [ground.heads[peer] for peer in others]
         total = 0
         after: int | None = 0
         while after is not None:
-            after, dropped = await ground.clock.offload_index(self._forget_some, heard, after, self._brake.guarded())
+            after, dropped = await ground.clock.offload_index(self._forget_some, told, after, self._brake.guarded())
             total += dropped
         return total
 
-    def _forget_some(self, heard: list[Vector], after: int, guarded: tuple[Span, ...]) -> tuple[int | None, int]:
+    def _forget_some(self, told: list[Heads], after: int, guarded: tuple[Span, ...]) -> tuple[int | None, int]:
         """Runs on the index thread."""
         index = self._ground.index
-        least = meet([index.knowledge, *heard])
+        least = meet([index.knowledge, *(heads.heard for heads in told)])
+        gone = _placed_by_all(index.knowledge, told)
         records = index.deleted(after, FORGET_BATCH)
         if not records:
             return None, 0
@@ -104,6 +109,8 @@ class Keeper:
         with index.transaction():
             for record in records:
                 if guarded and any(covers(guarded, sibling.dot) for sibling in record.version.siblings):
+                    continue
+                if _was_directory(record) and not all(gone(sibling.dot) for sibling in record.version.siblings):
                     continue
                 if forgettable(record.version, least) and not index.lives_below(record.path):
                     index.forget(record)
@@ -170,51 +177,85 @@ class Keeper:
         await ground.clock.offload(setup.root.clear_stage)
         names = await ground.clock.offload_index(lambda: {kept.name for kept in ground.index.vault.all()})
         unknown = 0
+        found: list[Kept] = []
         for left in await ground.clock.offload(leftovers, setup.root, names):
             if left.name.startswith(b"p-"):
                 continue  # parts of a content that is being fetched
             if left.name.startswith(COPY_KIND):
                 await ground.clock.offload(remove, setup.root, [left.name])
                 continue
-            seen = await self._look(left.name)
-            if left.kind is Kind.DIRECTORY or type(seen) is Absent:
-                await ground.clock.offload(remove, setup.root, [left.name])
+            if left.kind is Kind.DIRECTORY:
+                await self._drop_directory(left.name)
                 continue
+            seen = await self._look(left.name)
             if type(seen) is not Present:
                 continue  # in somebody's hands: its last notice, or the next start, accounts for it
             entry = seen.entry
-            owner = await ground.clock.offload_index(self._owner, Digest(entry.digest))
-            if owner is None:
-                unknown += 1
-            elif owner[1]:
+            if await self._is_kept(entry):
                 await ground.clock.offload(remove, setup.root, [left.name])
                 continue
-            kept = Kept(left.name, owner[0] if owner else ROOT, entry, ground.clock.now_ns(), "found")
-            await ground.clock.offload_index(self._catalogue, kept)
+            path = await ground.clock.offload_index(self._owner, Digest(entry.digest))
+            unknown += path is None
+            found.append(Kept(left.name, path or ROOT, entry, ground.clock.now_ns(), "found"))
+        if found:
+            try:
+                await ground.clock.offload(self._make_durable, [kept.name for kept in found])
+            except OSError:
+                return  # what is catalogued counts as safe: the next start tries again
+            await ground.clock.offload_index(self._catalogue, found)
         if unknown:
             # One word for all: after an index was lost they are as many as the vault is large.
             detail = f"{unknown:,} in the vault that the index knew nothing of: kept as long as old copies are"
             setup.journal.add(setup.name, ROOT, Happening.PROBLEM, detail=detail)
 
-    def _owner(self, digest: Digest) -> tuple[RelPath, bool] | None:
-        """(path, whether it is only a staged copy of a sibling there); None: nobody knows this content.
+    async def _drop_directory(self, name: bytes) -> None:
+        """One that was staged, or that a user made where a file was just being replaced: that may hold something."""
+        try:
+            await self._ground.clock.offload(remove, self._ground.setup.root, [name])
+        except OSError:
+            detail = f"a crash left the directory {name.decode()} in the vault, with what a user put into it: kept"
+            self._ground.setup.journal.add(self._ground.setup.name, ROOT, Happening.PROBLEM, detail=detail)
+
+    async def _is_kept(self, entry: Entry) -> bool:
+        """Whether the vault has the same content under another name.
+
+        Only then it is of no use. That a record knows it proves nothing: a file that is being moved lies in the vault
+        for a moment, and no peer need have it any more.
+        """
+        of_digest = self._ground.index.vault.of_digest
+        for other in await self._ground.clock.offload_index(of_digest, Digest(entry.digest)):
+            seen = await self._look(other.name)
+            if type(seen) is Present and seen.entry.same_content(entry):
+                return True
+        return False
+
+    def _make_durable(self, names: list[bytes]) -> None:
+        """Runs on a thread. Raises OSError."""
+        root = self._ground.setup.root
+        make_durable(root, [(root.vault_fd, name) for name in names])
+        root.kernel.sync_file(root.vault_fd)
+
+    def _owner(self, digest: Digest) -> RelPath | None:
+        """The path at which this content stood, or was to stand; None: nobody knows it.
 
         Only unplaced records can have left anything. Runs on the index thread.
         """
         after = 0
+        wanted: RelPath | None = None
         while records := self._ground.index.unplaced(after, FORGET_BATCH):
             for record in records:
                 there = record.placed.entry if record.placed is not None else None
                 if there is not None and there.digest == digest:
-                    return record.path, False
-                if any(sibling.entry.digest == digest for sibling in record.version.siblings):
-                    return record.path, True
+                    return record.path
+                if wanted is None and any(sibling.entry.digest == digest for sibling in record.version.siblings):
+                    wanted = record.path
             after = records[-1].arrival
-        return None
+        return wanted
 
-    def _catalogue(self, kept: Kept) -> None:
+    def _catalogue(self, found: list[Kept]) -> None:
         with self._ground.index.transaction():
-            self._ground.index.vault.add(kept)
+            for kept in found:
+                self._ground.index.vault.add(kept)
 
     async def run_vault_notices(self, names: asyncio.Queue[bytes]) -> None:
         """Who wrote to a vaulted file had the path open before it was replaced: that is a change to the path."""
@@ -251,3 +292,20 @@ class Keeper:
             own = record is not None and any(s.origin == index.origin for s in record.version.siblings)
             # An own change stands beside it: another of the same origin would cover it. The vault keeps the bytes.
             return None if own else adopt(index, kept.path, entry, None)
+
+
+def _was_directory(record: Record) -> bool:
+    return any(sibling.entry.kind == DIRECTORY for sibling in record.version.siblings)
+
+
+def _placed_by_all(known: Vector, told: list[Heads]) -> Callable[[Dot], bool]:
+    """Whether a deletion of a directory is carried out everywhere.
+
+    Where it is not, somebody may just be making something in there that keeps the directory, and nobody who has
+    forgotten its deletion knows its mode, owner and time any more. What he made before he heard of it is known here.
+    """
+    if not all(dominates(known, heads.heard) for heads in told):
+        return lambda dot: False
+    placed = meet([known, *(heads.placed for heads in told)])
+    stuck = {dot for heads in told for dot in heads.exceptions}
+    return lambda dot: covers_dot(placed, dot) and dot not in stuck

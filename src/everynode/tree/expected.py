@@ -37,8 +37,9 @@ class Old:
 def hold(kernel: Kernel, directory: int, name: bytes, expected: Stamp, entry: Entry) -> Old:
     """The file or symlink at `name`, proved to be the expected one; close it.
 
-    A stamp without ctime proves nothing: then the content is read. Raises Vanished, Refused (CHANGED, WRITER) or
-    OSError.
+    A stamp without ctime proves nothing: then the content is read. One with ctime says nothing of owner and mode: they
+    may have been changed in the tick of a coarse clock in which we placed the object. Raises Vanished, Refused
+    (CHANGED, WRITER) or OSError.
     """
     if entry.kind is not Kind.FILE:
         return _hold_symlink(kernel, directory, name, expected, entry)
@@ -54,13 +55,13 @@ def hold(kernel: Kernel, directory: int, name: bytes, expected: Stamp, entry: En
         raise
     old = Old(kernel, kernel.stat_fd(fd), fd)
     try:
-        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat):
+        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat) or not has_attributes(old.stat, entry):
             raise changed("it was changed here")
         if old.stat.st_ctime_ns != expected.ctime_ns:
             if expected.ctime_ns:
                 raise changed("it was touched here")
             hashed = digest_fd(kernel, fd, entry.size)
-            if hashed is None or hashed[0] != entry.digest or not has_attributes(old.stat, entry):
+            if hashed is None or hashed[0] != entry.digest:
                 raise changed("it was changed here")
         if kernel.has_writer(fd):
             raise Refused(Refusal.WRITER, Trouble.WRITER, "a process here has it open for writing; waiting for it")
@@ -73,7 +74,8 @@ def hold(kernel: Kernel, directory: int, name: bytes, expected: Stamp, entry: En
 def _hold_closed(kernel: Kernel, directory: int, name: bytes, expected: Stamp, entry: Entry) -> Old:
     """A file that we may not read: its ctime must tell all."""
     stat = kernel.stat_at(directory, name)
-    if kind_of(stat) is not entry.kind or not same_object(expected, stat) or stat.st_ctime_ns != expected.ctime_ns:
+    same = kind_of(stat) is entry.kind and same_object(expected, stat) and has_attributes(stat, entry)
+    if not same or stat.st_ctime_ns != expected.ctime_ns:
         raise changed("it may have been changed here and cannot be read")
     return Old(kernel, stat, -1)
 
@@ -81,10 +83,10 @@ def _hold_closed(kernel: Kernel, directory: int, name: bytes, expected: Stamp, e
 def _hold_symlink(kernel: Kernel, directory: int, name: bytes, expected: Stamp, entry: Entry) -> Old:
     try:
         stat = kernel.stat_at(directory, name)
-        if kind_of(stat) is not Kind.SYMLINK or not same_object(expected, stat):
+        if kind_of(stat) is not Kind.SYMLINK or not same_object(expected, stat) or not has_attributes(stat, entry):
             raise changed("it was changed here")
         if stat.st_ctime_ns != expected.ctime_ns and (
-            expected.ctime_ns or not has_attributes(stat, entry) or kernel.readlink_at(directory, name) != entry.digest
+            expected.ctime_ns or kernel.readlink_at(directory, name) != entry.digest
         ):
             raise changed("it was changed here")
     except FileNotFoundError as error:

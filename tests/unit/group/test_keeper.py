@@ -115,3 +115,36 @@ def test_how_long_a_member_is_away_is_counted_over_restarts() -> None:
     again.ground.heads = ground.heads
     cast(Clock, ground.clock).now += 31 * DAY
     assert asyncio.run(again._keeper.forget()) == 1
+
+
+def test_what_a_crash_left_in_the_vault_goes_only_where_the_vault_has_the_same_once_more(
+    root: Root, tree: Path
+) -> None:
+    group = group_with(root, GroupPolicy())
+    index = group.ground.index
+    moved, twice = file(b"moved"), file(b"twice")
+    put(index, record(version(live(B, 1, moved)), None, path=b"new"))
+    put(index, record(version(live(B, 2, twice)), None, path=b"p"))
+    vault = tree / ".everynode/vault"
+    for name, content in (("n-1-1", b"moved"), ("n-1-2", b"twice"), ("n-1-3", b"twice"), ("n-1-4", b"torn")):
+        (vault / name).write_bytes(content)
+    with index.transaction():
+        index.vault.add(Kept(b"n-1-3", RelPath(b"p"), twice, 1, "replaced"))
+        index.vault.add(Kept(b"n-1-0", RelPath(b"new"), moved, 1, "replaced"))  # a power cut took it
+    asyncio.run(group._keeper.tidy())
+    assert sorted(path.name for path in vault.iterdir()) == ["n-1-1", "n-1-3", "n-1-4"]
+    kept = {kept.name: (kept.path, kept.why) for kept in index.vault.all()}
+    assert kept[b"n-1-1"] == (b"new", "found") and kept[b"n-1-4"] == (b"", "found")
+
+
+def test_a_directory_that_a_crash_left_in_the_vault_is_removed_unless_it_holds_something(
+    root: Root, tree: Path
+) -> None:
+    group = group_with(root, GroupPolicy())
+    vault = tree / ".everynode/vault"
+    (vault / "n-1-1").mkdir()
+    (vault / "n-1-2").mkdir()
+    (vault / "n-1-2" / "work").write_bytes(b"of a user")
+    asyncio.run(group._keeper.tidy())
+    assert [path.name for path in vault.iterdir()] == ["n-1-2"]
+    assert (vault / "n-1-2" / "work").read_bytes() == b"of a user"

@@ -18,7 +18,7 @@ from everynode.tree.vault import list_vault
 from everynode.tree.walk import walk
 from tests.sim.disk import Disk
 from tests.sim.fake_kernel import FakeKernel
-from tests.unit.tree.placing import done
+from tests.unit.tree.placing import done, refused
 
 F = RelPath(b"d/f")
 
@@ -69,3 +69,26 @@ def test_a_large_content_is_assembled_over_the_fake() -> None:
     for offset, length in assembly.missing():
         assembly.add(offset, content[offset : offset + length])
     assert assembly.finish().entry == entry_of(content)
+
+
+def test_a_change_of_mode_in_the_very_tick_of_its_placing_is_seen_before_the_file_is_replaced_or_removed() -> None:
+    kernel = FakeKernel(Disk(lambda: 10**18, tick_ns=4_000_000))
+    root = Root.open(kernel, b"/srv/tree", bytes(16), create=True, life=b"1")
+    for number, path in enumerate((RelPath(b"removed"), RelPath(b"replaced"), RelPath(b"moved"))):
+        content = b"%d" % number
+        new = stage(root, [StageItem(path, entry_of(content), content)])
+        put = done(place(root, [PlaceItem(path, entry_of(content), new[0])])[0])  # type: ignore[arg-type]
+        user = kernel.open_beneath(root.fd, path, os.O_RDONLY)
+        kernel.chmod_fd(user, 0o600)
+        kernel.close(user)
+        assert put.stamp is not None and put.entry is not None
+        if path == b"removed":
+            item = PlaceItem(path, None, None, put.stamp, put.entry)
+        elif path == b"replaced":
+            other = stage(root, [StageItem(path, entry_of(b"other"), b"other")])
+            item = PlaceItem(path, entry_of(b"other"), other[0], put.stamp, put.entry)  # type: ignore[arg-type]
+        else:
+            item = PlaceItem(RelPath(b"new"), put.entry, moved_from=MovedFrom(path, put.stamp, put.entry))
+        refused(place(root, [item])[0])
+        (seen,) = observe(root, [(path, None)], contents=True, now_ns=2 * 10**18)
+        assert isinstance(seen, Present) and seen.entry.mode == 0o600 and seen.content == content
