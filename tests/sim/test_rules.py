@@ -17,7 +17,7 @@ from everynode.model.entry import Kind
 from everynode.model.path import RelPath
 from everynode.tree.digest import digest_bytes
 from tests.sim.cluster import Cluster, Plan, limits_of
-from tests.sim.disk import Event
+from tests.sim.disk import Did, Event
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
 from tests.sim.promises import Content, content_of
@@ -485,5 +485,34 @@ def test_what_an_overflow_hid_is_found(seed: int) -> None:
         one.life.notices.overflow()
         await asyncio.sleep(10.0)
         assert content_of(two.user.see(b"new")) == content_of(one.user.see(b"new"))
+
+    assert play(seed, story) == []
+
+
+class Once(dict[tuple[str, bytes], int]):
+    """Each is refused one time."""
+
+    def get(self, key: tuple[str, bytes], default: int | None = None) -> int | None:  # type: ignore[override]
+        return self.pop(key, default)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_directory_whose_time_could_not_be_set_once_gets_it_later(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, _ = cluster.nodes
+        two.refused = Once()
+
+        def fail_once(event: Event) -> None:
+            """Right after it was placed: the next that opens it is the call for its time."""
+            if event.path == b"srv/tree/d" and event.did is Did.RENAMED:
+                two.disk.watchers.remove(fail_once)
+                two.refused["open_beneath", b"d"] = errno.EIO
+
+        two.disk.watchers.append(fail_once)
+        one.user.mkdir(b"d")
+        one.user.set_mtime(b"d", 10**18)
+        await asyncio.sleep(20.0)
+        assert fail_once not in two.disk.watchers and not two.refused
+        assert [node.user.time_of(b"d") for node in cluster.nodes] == [10**18] * 3
 
     assert play(seed, story) == []

@@ -62,7 +62,10 @@ def commit(
 
 
 def _note_time(index: Index, path: RelPath, mtime_ns: int, result: Committed) -> None:
-    """A user changed the directory after its recorded time was read and before that was set: it is to be set again."""
+    """The directory has not its recorded time: that is to be set again.
+
+    A user changed it after that was read and before it was set, or it could not be set.
+    """
     record = index.get(path)
     placed = record.placed if record is not None else None
     if record is None or placed is None or placed.entry is None or placed.entry.kind != DIRECTORY:
@@ -132,7 +135,10 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
             result.written.append(put.vaulted)
     if target.entry is None or (before is not None and before.entry is None):
         index.recheck_ancestors(path)
-    if not target.instead:
+    if one.untimed is not None and (now := index.get(path)) is not None:
+        index.set_placed(msgspec.structs.replace(now, unplaced=True), now)
+        result.failed.append(one.untimed)
+    elif not target.instead:
         result.placed.append(path)
     if put.denied:
         result.denied.append((path, put.denied))

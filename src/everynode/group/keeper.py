@@ -1,4 +1,4 @@
-"""Keeper: what a group does in the quiet: sync what was captured, forget deletions, prune the vault, tidy up."""
+"""Keeper: what a group does in the quiet: sync what was captured, forget deletions, prune the vault."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from everynode.group.brake import Brake
 from everynode.group.commit import adopt
 from everynode.group.ground import Ground
 from everynode.group.silence import Silence
+from everynode.group.tidy import look_at
 from everynode.index.vault_catalogue import COPIED_OPEN, Kept
 from everynode.limits import (
     BUSY_LOOK_INTERVAL_MS,
@@ -23,18 +24,14 @@ from everynode.limits import (
     PRUNE_INTERVAL,
     SYNC_INTERVAL,
 )
-from everynode.model.entry import DIRECTORY, Entry, Kind
+from everynode.model.entry import DIRECTORY, Entry
 from everynode.model.hold import Span
-from everynode.model.ids import Digest, Dot
+from everynode.model.ids import Dot
 from everynode.model.message import Heads
-from everynode.model.path import ROOT, RelPath
+from everynode.model.path import ROOT
 from everynode.model.record import Record, Vector
-from everynode.report.audit import Happening
-from everynode.tree.follow import COPY_KIND
-from everynode.tree.observe import observe_vaulted
-from everynode.tree.outcome import Busy, Observation, Present, Unlookable
-from everynode.tree.sync import make_durable
-from everynode.tree.vault import bytes_short, leftovers, partials, remove
+from everynode.tree.outcome import Busy, Present, Unlookable
+from everynode.tree.vault import bytes_short, partials, remove
 
 PINNED_MAX = 100_000
 """Conflicts whose losers are looked up at once when pruning."""
@@ -170,99 +167,12 @@ class Keeper:
             return False
         return any(s.live and s.entry.same_content(kept.entry) for s in record.version.siblings)
 
-    async def tidy(self) -> None:
-        """After a start, before anything is staged: account for what a crash left in the vault folder."""
-        ground = self._ground
-        setup = ground.setup
-        await ground.clock.offload(setup.root.clear_stage)
-        names = await ground.clock.offload_index(lambda: {kept.name for kept in ground.index.vault.all()})
-        unknown = 0
-        found: list[Kept] = []
-        for left in await ground.clock.offload(leftovers, setup.root, names):
-            if left.name.startswith(b"p-"):
-                continue  # parts of a content that is being fetched
-            if left.name.startswith(COPY_KIND):
-                await ground.clock.offload(remove, setup.root, [left.name])
-                continue
-            if left.kind is Kind.DIRECTORY:
-                await self._drop_directory(left.name)
-                continue
-            seen = await self._look(left.name)
-            if type(seen) is not Present:
-                continue  # in somebody's hands: its last notice, or the next start, accounts for it
-            entry = seen.entry
-            if await self._is_kept(entry):
-                await ground.clock.offload(remove, setup.root, [left.name])
-                continue
-            path = await ground.clock.offload_index(self._owner, Digest(entry.digest))
-            unknown += path is None
-            found.append(Kept(left.name, path or ROOT, entry, ground.clock.now_ns(), "found"))
-        if found:
-            try:
-                await ground.clock.offload(self._make_durable, [kept.name for kept in found])
-            except OSError:
-                return  # what is catalogued counts as safe: the next start tries again
-            await ground.clock.offload_index(self._catalogue, found)
-        if unknown:
-            # One word for all: after an index was lost they are as many as the vault is large.
-            detail = f"{unknown:,} in the vault that the index knew nothing of: kept as long as old copies are"
-            setup.journal.add(setup.name, ROOT, Happening.PROBLEM, detail=detail)
-
-    async def _drop_directory(self, name: bytes) -> None:
-        """One that was staged, or that a user made where a file was just being replaced: that may hold something."""
-        try:
-            await self._ground.clock.offload(remove, self._ground.setup.root, [name])
-        except OSError:
-            detail = f"a crash left the directory {name.decode()} in the vault, with what a user put into it: kept"
-            self._ground.setup.journal.add(self._ground.setup.name, ROOT, Happening.PROBLEM, detail=detail)
-
-    async def _is_kept(self, entry: Entry) -> bool:
-        """Whether the vault has the same content under another name.
-
-        Only then it is of no use. That a record knows it proves nothing: a file that is being moved lies in the vault
-        for a moment, and no peer need have it any more.
-        """
-        of_digest = self._ground.index.vault.of_digest
-        for other in await self._ground.clock.offload_index(of_digest, Digest(entry.digest)):
-            seen = await self._look(other.name)
-            if type(seen) is Present and seen.entry.same_content(entry):
-                return True
-        return False
-
-    def _make_durable(self, names: list[bytes]) -> None:
-        """Runs on a thread. Raises OSError."""
-        root = self._ground.setup.root
-        make_durable(root, [(root.vault_fd, name) for name in names])
-        root.kernel.sync_file(root.vault_fd)
-
-    def _owner(self, digest: Digest) -> RelPath | None:
-        """The path at which this content stood, or was to stand; None: nobody knows it.
-
-        Only unplaced records can have left anything. Runs on the index thread.
-        """
-        after = 0
-        wanted: RelPath | None = None
-        while records := self._ground.index.unplaced(after, FORGET_BATCH):
-            for record in records:
-                there = record.placed.entry if record.placed is not None else None
-                if there is not None and there.digest == digest:
-                    return record.path
-                if wanted is None and any(sibling.entry.digest == digest for sibling in record.version.siblings):
-                    wanted = record.path
-            after = records[-1].arrival
-        return wanted
-
-    def _catalogue(self, found: list[Kept]) -> None:
-        with self._ground.index.transaction():
-            for kept in found:
-                self._ground.index.vault.add(kept)
-
     async def run_vault_notices(self, names: asyncio.Queue[bytes]) -> None:
         """Who wrote to a vaulted file had the path open before it was replaced: that is a change to the path."""
         ground = self._ground
         while True:
             name = await names.get()
-            seen = await self._look(name)
+            seen = await look_at(ground, name)
             if type(seen) is Busy or type(seen) is Unlookable:
                 await ground.clock.sleep(BUSY_LOOK_INTERVAL_MS / 1000)
                 names.put_nowait(name)
@@ -271,14 +181,6 @@ class Keeper:
                 if announcement is not None:
                     self._announcer.announce([announcement])
                     ground.work.set()
-
-    async def _look(self, name: bytes) -> Observation:
-        setup = self._ground.setup
-
-        def look() -> Observation:
-            return observe_vaulted(setup.root, [name], now_ns=setup.clock.now_ns())[0]
-
-        return await setup.clock.offload(look)
 
     def _adopt_written(self, name: bytes, entry: Entry) -> Announcement | None:
         """Runs on the index thread."""

@@ -33,6 +33,7 @@ from everynode.group.scrub import Scrubber
 from everynode.group.seams import Links
 from everynode.group.serve import RunServer
 from everynode.group.testify import Testifier
+from everynode.group.tidy import tidy
 from everynode.group.verify import Verifier
 from everynode.group.waiting import Waiter
 from everynode.limits import DAMAGED_SHOWN_MAX, START_GRACE
@@ -137,7 +138,7 @@ class Group:
         ground.root_was_empty = await ground.clock.offload(is_empty, setup.root)
         await ground.clock.offload_index(self._open_index)
         await self._brake.begin()
-        await self._keeper.tidy()
+        await tidy(ground)
         await resume(ground)
 
     async def _begin_changes(self) -> None:

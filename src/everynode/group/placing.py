@@ -49,6 +49,8 @@ class Done(msgspec.Struct, eq=False):
     """Of what was swapped out against expectation; None: it has a writer still."""
     losers: list[Kept] = []
     """Losing contents that are in the vault now."""
+    untimed: NotPut | None = None
+    """Why a directory that was placed has not got its time: to be tried again."""
 
 
 def place_batch(
@@ -312,12 +314,26 @@ def _set_times(root: Root, jobs: list[Job], changed: set[RelPath], choice: Choic
             times[job.target.record.path] = entry.mtime_ns
     for outcome in set_directory_times(root, list(times.items())) if times else ():
         own = done.get(outcome.path)
+        failed = type(outcome) is NotPut and outcome.refusal is Refusal.ERROR
         if own is None or own.job.target.step is NOTHING:
             if type(outcome) is Put and outcome.entry is not None:
                 choice.times_set[outcome.path] = outcome.entry.mtime_ns
+            elif failed:
+                choice.times_set[outcome.path] = TIME_UNKNOWN
             continue
-        if type(own.outcome) is Put and type(outcome) is Put and own.outcome.entry is not None:
-            own.outcome = _timed(own.outcome, own.outcome.entry, outcome)
+        put = own.outcome
+        if type(put) is not Put or put.entry is None:
+            continue
+        if type(outcome) is Put:
+            own.outcome = _timed(put, put.entry, outcome)
+        elif type(outcome) is NotPut and failed:
+            entry = msgspec.structs.replace(put.entry, mtime_ns=TIME_UNKNOWN)
+            own.outcome = msgspec.structs.replace(put, entry=entry)
+            own.untimed = outcome
+
+
+TIME_UNKNOWN = -1
+"""Of a directory whose time could not be set, nor read: a nanosecond before 1970, which nobody means."""
 
 
 def _timed(put: Put, placed: Entry, now: Put) -> Put:

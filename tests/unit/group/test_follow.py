@@ -19,6 +19,7 @@ from everynode.group.follow import Follower
 from everynode.group.ground import Ground
 from everynode.group.keeper import Keeper
 from everynode.group.provide import Provider
+from everynode.group.tidy import tidy
 from everynode.limits import BLOCK_BYTES, FOLLOW_AGE_MAX, FOLLOW_BYTES_PER_SECOND, INLINE_BYTES_MAX
 from everynode.model.ids import Digest
 from everynode.model.message import Blocks, BlocksRequest, FetchPart, FetchRequest, Gone
@@ -367,7 +368,7 @@ def test_a_copy_outlives_the_bounds_of_the_vault_and_the_daemon_but_not_the_clos
         keeper = Keeper(bench.ground, bench.announcer, Brake(bench.ground))
         await keeper.prune()
         (bench.log.parent / ".everynode" / "vault" / "o-nobody-knows").write_bytes(b"a crash left it")
-        await keeper.tidy()
+        await tidy(bench.ground)
         assert copies(bench) == [name]
         again = asyncio.create_task(Follower(bench.ground, bench.capture).run())
         await bench.let(AGE)

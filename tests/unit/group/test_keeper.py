@@ -9,6 +9,7 @@ from typing import cast
 
 from everynode.group.ground import Ground
 from everynode.group.life import Group
+from everynode.group.tidy import tidy
 from everynode.index.vault_catalogue import Kept
 from everynode.model.ids import Sequence
 from everynode.model.message import Heads
@@ -131,7 +132,7 @@ def test_what_a_crash_left_in_the_vault_goes_only_where_the_vault_has_the_same_o
     with index.transaction():
         index.vault.add(Kept(b"n-1-3", RelPath(b"p"), twice, 1, "replaced"))
         index.vault.add(Kept(b"n-1-0", RelPath(b"new"), moved, 1, "replaced"))  # a power cut took it
-    asyncio.run(group._keeper.tidy())
+    asyncio.run(tidy(group.ground))
     assert sorted(path.name for path in vault.iterdir()) == ["n-1-1", "n-1-3", "n-1-4"]
     kept = {kept.name: (kept.path, kept.why) for kept in index.vault.all()}
     assert kept[b"n-1-1"] == (b"new", "found") and kept[b"n-1-4"] == (b"", "found")
@@ -145,6 +146,6 @@ def test_a_directory_that_a_crash_left_in_the_vault_is_removed_unless_it_holds_s
     (vault / "n-1-1").mkdir()
     (vault / "n-1-2").mkdir()
     (vault / "n-1-2" / "work").write_bytes(b"of a user")
-    asyncio.run(group._keeper.tidy())
+    asyncio.run(tidy(group.ground))
     assert [path.name for path in vault.iterdir()] == ["n-1-2"]
     assert (vault / "n-1-2" / "work").read_bytes() == b"of a user"

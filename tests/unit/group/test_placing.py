@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from everynode.config.exclude import Excluder
 from everynode.core.plan import CONTENT, Step, Target, plan
-from everynode.group.choose import Choice
+from everynode.group.choose import Choice, choose
+from everynode.group.commit import commit
 from everynode.group.gather import Job
 from everynode.group.placing import Done, place_batch
+from everynode.index.store import Index
 from everynode.model.entry import Entry
 from everynode.model.path import RelPath
 from everynode.model.record import Placed, Record, Version
+from everynode.tree import attributes
 from everynode.tree.observe import observe
 from everynode.tree.outcome import NotPut, Present, Put, Refusal
 from everynode.tree.place import MovedFrom
 from everynode.tree.root import Root
-from tests.unit.core.samples import B, C, dead, file, live, version
+from tests.unit.core.samples import NODE_A, B, C, dead, directory, file, live, placed, record, version
+from tests.unit.group.fakes import put
 
 NOW = 10**18
 PATH = RelPath(b"a")
@@ -126,3 +132,36 @@ def test_a_move_that_is_taken_back_leaves_the_times_of_both_directories(root: Ro
     (done,) = place_batch(root, no_ignoring, [job], [], choice, NOW)
     assert isinstance(done.outcome, NotPut) and (tree / "from" / "a").read_bytes() == b"content"
     assert {name: (tree / name).stat().st_mtime_ns for name in ("from", "to")} == {"from": 5, "to": 5}
+
+
+def test_the_time_of_a_directory_that_could_not_be_set_is_work_still(
+    root: Root, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tree / "stood").mkdir()
+    (stood,) = observe(root, [(RelPath(b"stood"), None)], contents=False, now_ns=NOW)
+    assert isinstance(stood, Present)
+    index = Index(":memory:", NODE_A, os.urandom)
+    of = version(live(B, 1, stood.entry))
+    put(index, record(of, placed(of), path=b"stood"))
+    made, within = RelPath(b"made"), RelPath(b"stood/f")
+    for path, entry in ((made, directory(mtime=5, uid=os.getuid())), (within, mine(b""))):
+        put(index, record(version(live(B, 2, entry)), None, path=path))
+    choice = choose(index, "newest", Excluder([]), 0, frozenset(), {})
+    jobs = [Job(target, b"") for target in choice.targets]
+
+    def fail(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(attributes, "_set_and_look", fail)
+        done = place_batch(root, no_ignoring, jobs, [], choice, NOW)
+    committed = commit(index, done, [], NOW, choice.times_set)
+    assert (tree / "made").is_dir() and (tree / "stood" / "f").exists()
+    assert [failed.path for failed in committed.failed] == [made] and committed.rechecked
+    assert {again.path for again in index.unplaced(0, 10)} == {made, b"stood"}
+    choice = choose(index, "newest", Excluder([]), 0, frozenset(), {})
+    done = place_batch(root, no_ignoring, [Job(target) for target in choice.targets], [], choice, NOW)
+    commit(index, done, [], NOW, choice.times_set)
+    assert not index.unplaced(0, 10)
+    assert (tree / "made").stat().st_mtime_ns == 5
+    assert (tree / "stood").stat().st_mtime_ns == stood.entry.mtime_ns
