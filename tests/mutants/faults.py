@@ -79,11 +79,11 @@ FORGOTTEN_EARLY = Mutant(
     (
         Edit(
             "group/keeper.py",
-            "least = meet([index.knowledge, *heard])",
+            "least = meet([index.knowledge, *(heads.heard for heads in told)])",
             "least = meet([index.knowledge])",
         ),
         Edit("group/keeper.py", "if not others <= ground.heads.keys():", "if not others:"),
-        Edit("group/keeper.py", "[ground.heads[peer].heard for peer in others]", "[index.knowledge for index in ()]"),
+        Edit("group/keeper.py", "told = [ground.heads[peer] for peer in others]", "told: list[Heads] = []"),
     ),
     ("tests/property/test_versions.py", "tests/sim/test_rules.py"),
 )
@@ -169,7 +169,7 @@ NO_COMPARE = Mutant(
         ),
         Edit(
             "tree/expected.py",
-            "        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat):\n"
+            "        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat) or not has_attributes(old.stat, entry):\n"
             '            raise changed("it was changed here")\n',
             "        return old\n",
         ),
