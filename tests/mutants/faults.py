@@ -169,7 +169,8 @@ NO_COMPARE = Mutant(
         ),
         Edit(
             "tree/expected.py",
-            "        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat) or not has_attributes(old.stat, entry):\n"
+            "        if not S_ISREG(old.stat.st_mode) or not same_object(expected, old.stat)"
+            " or not has_attributes(old.stat, entry):\n"
             '            raise changed("it was changed here")\n',
             "        return old\n",
         ),
