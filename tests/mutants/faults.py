@@ -85,7 +85,7 @@ FORGOTTEN_EARLY = Mutant(
         Edit("group/keeper.py", "if not others <= ground.heads.keys():", "if not others:"),
         Edit("group/keeper.py", "told = [ground.heads[peer] for peer in others]", "told: list[Heads] = []"),
     ),
-    ("tests/property/test_versions.py", "tests/sim/test_rules.py"),
+    ("tests/unit/group/test_keeper.py", "tests/property/test_versions.py"),
 )
 
 CLAIMED_EARLY = Mutant(
