@@ -298,11 +298,12 @@ class SimNode:
 
     # -- hooks ------------------------------------------------------------------------------------
 
-    def _acted(self, path: bytes, before: Seen | None, after: Seen | None, finished: bool) -> None:
+    def _acted(self, path: bytes, before: Seen | None, after: Seen | None, finished: bool, vaulted: bool) -> None:
         self.loop.note(b"act " + self.node + path)
-        self.oracle.acted(
+        act = self.oracle.acted(
             self.node, self.loop.time(), path, before, after, self.vault(), finished=finished, early=self.early
         )
+        act.vaulted = vaulted
 
     def _gate(self, call: str, about: bytes, when: When) -> None:
         faults = self.faults

@@ -21,6 +21,9 @@ It is `early` when it came between a power cut and the first look of the daemon,
 when a crash fell between its being swapped out and the record of that: it condemns nothing, and what it made may be in
 the vault of that node alone.
 
+What is written to a file that was replaced while it was open, after a user of the same node has written something in
+the place of what replaced it, need only be in the vault of that node: a node has one change per path.
+
 What a power cut left of a file, or of its absence, are its remains. Who replaces the remains of what was written on his
 own node decides against that, as who replaces the file itself: a node has one change per path, and a later one covers
 the earlier. What was lost need only be in the vault of somebody who had it.
@@ -56,6 +59,8 @@ class Act:
     early: bool = False
     undone: bool = False
     unsure: bool = False
+    vaulted: bool = False
+    """Its writer had it open when the daemon replaced it: it lay in the vault by then."""
     elsewhere: tuple[Content | None, ...] = ()
     """Of a power cut: what stood there on each of the other nodes."""
     covers: frozenset[Content] = frozenset()
@@ -319,6 +324,8 @@ class Oracle:
                 replaced = replaced or any(content in vault for vault in vaults.values())
             if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
                 continue
+            if last.vaulted and content in vaults[last.node] and _came_too_late(last, acts):
+                continue
             if content_of(final) is None and not _covered_by_directory(path, tree):
                 found.append(f"lost update: {_show(content)} at {path!r} was replaced by nobody and is gone")
             elif content_of(final) is not None and not any(
@@ -394,6 +401,17 @@ def _made(acts: Iterable[Act], *, against_deletion: bool) -> dict[Content, Act]:
         and (content := content_of(act.after)) is not None
         and (against_deletion or content_of(act.before) != content)
     }
+
+
+def _came_too_late(end: Act, acts: Iterable[Act]) -> bool:
+    """Whether the last that others did there on its node, while its writer had the file open, was to write something.
+
+    Who deleted what had replaced it is no reason: nothing of his is lost by that it stands there again.
+    """
+    here = [act for act in acts if act.node == end.node and act.by_user and act.number < end.number]
+    opened = [act.number for act in here if not act.finished and act.before == end.before]
+    others = [act for act in here if act.finished and not act.vaulted and act.number > max(opened, default=end.number)]
+    return bool(others) and content_of(others[-1].after) is not None
 
 
 def _half_placed(act: Act, maker: Act) -> bool:

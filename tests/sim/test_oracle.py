@@ -330,6 +330,43 @@ class TestPowerCut:
         assert history.oracle.judge({A: {b"p": Y}, B: {b"p": Y}}, only_b) != []
 
 
+class TestWhatWasWrittenToAReplacedFile:
+    """A opens X; B replaces it, so that the file of A gets into the vault; there A finishes Z."""
+
+    def write(self, history: History, *others: Seen | None, vaulted: bool = True) -> Oracle:
+        oracle = history.oracle
+        history.act(A, None, X)
+        oracle.acted(A, 11.0, b"p", X, file(b""), NO_VAULT, finished=False)
+        oracle.acted(B, 12.0, b"p", X, Y, NO_VAULT)
+        before: Seen | None = Y
+        for after in others:
+            oracle.acted(A, 13.0, b"p", before, after, NO_VAULT)
+            before = after
+        oracle.acted(A, 14.0, b"p", X, Z, NO_VAULT).vaulted = vaulted
+        return oracle
+
+    def judge(self, oracle: Oracle, final: Seen | None, *vaults: Seen) -> list[str]:
+        tree: Tree = {} if final is None else {b"p": final}
+        at_a: Vault = frozenset((s.kind, s.content) for s in vaults)
+        return [text.partition(":")[0] for text in oracle.judge({A: tree, B: tree}, {A: at_a, B: NO_VAULT})]
+
+    def test_it_is_a_change_like_any_other(self, history: History) -> None:
+        assert self.judge(self.write(history), Y, Y, Z) == ["lost update"]
+
+    def test_after_another_content_of_that_node_its_vault_is_enough(self, history: History) -> None:
+        oracle = self.write(history, file(b"w"))
+        assert self.judge(oracle, file(b"w"), Z) == []
+        assert self.judge(oracle, file(b"w")) == ["lost update"]
+
+    def test_after_a_deletion_it_is_not(self, history: History) -> None:
+        assert self.judge(self.write(history, None), None, Z) == ["lost update"]
+        history.oracle.acts.clear()
+        assert self.judge(self.write(history, file(b"w"), None), None, Z) == ["lost update"]
+
+    def test_nor_is_it_for_what_did_not_lie_in_the_vault(self, history: History) -> None:
+        assert self.judge(self.write(history, file(b"w"), vaulted=False), file(b"w"), Z) == ["lost update"]
+
+
 def test_what_came_before_the_first_look_after_a_power_cut_is_at_least_in_that_nodes_vault(history: History) -> None:
     history.act(A, None, X)
     history.oracle.acted(B, 15.0, b"p", X, Y, frozenset(), early=True)

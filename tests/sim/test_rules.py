@@ -18,9 +18,11 @@ from everynode.model.path import RelPath
 from everynode.tree.digest import digest_bytes
 from tests.sim.cluster import Cluster, Plan, limits_of
 from tests.sim.disk import Did, Event
+from tests.sim.fake_kernel import When
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
 from tests.sim.promises import Content, content_of
+from tests.sim.user import Writing
 
 CALM = Plan(nodes=3, skew_seconds=60.0)
 SEEDS = range(8)
@@ -516,3 +518,114 @@ def test_a_directory_whose_time_could_not_be_set_once_gets_it_later(seed: int) -
         assert [node.user.time_of(b"d") for node in cluster.nodes] == [10**18] * 3
 
     assert play(seed, story) == []
+
+
+def open_when_exchanged(node: SimNode, path: bytes) -> list[Writing]:
+    """A process opens `path` in the last moment before the daemon exchanges what stands there, and holds it open."""
+    opened: list[Writing] = []
+    life = node.life
+    assert life is not None and life.kernel.gate is not None
+    gate = life.kernel.gate
+
+    def watch(call: str, about: bytes, when: When) -> None:
+        if (call, when) == ("rename_at", "before") and not opened:
+            opened.append(node.user.open_for_write(path).write(b"begun; "))
+        gate(call, about, when)
+
+    life.kernel.gate = watch
+    return opened
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_written_to_a_replaced_file_outlives_the_deletion_of_what_replaced_it(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, _ = cluster.nodes
+        one.user.write_file(b"p", b"before")
+        await asyncio.sleep(2.0)
+        opened = open_when_exchanged(two, b"p")
+        one.user.write_file(b"p", b"meanwhile")
+        await asyncio.sleep(2.0)
+        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        two.user.unlink(b"p")
+        await asyncio.sleep(2.0)
+        opened[0].write(b"done").close()
+        await asyncio.sleep(2.0)
+        assert [content_of(node.user.see(b"p")) for node in cluster.nodes] == [("file", b"begun; done")] * 3
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_written_to_a_replaced_file_supersedes_what_its_writer_found_there(seed: int) -> None:
+    """A loser of his own node among it: that is no reason to tell nobody of what he wrote."""
+
+    async def story(cluster: Cluster) -> None:
+        one, two, three = cluster.nodes
+        cluster.network.partition([frozenset({one.node, three.node}), frozenset({two.node})])
+        two.user.write_file(b"p", b"loser")
+        await asyncio.sleep(2.0)
+        one.user.write_file(b"p", b"winner")
+        await asyncio.sleep(2.0)
+        cluster.network.partition([frozenset({one.node, two.node}), frozenset({three.node})])
+        await asyncio.sleep(2.0)
+        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        three.user.write_file(b"p", b"meanwhile")
+        await asyncio.sleep(2.0)
+        opened = open_when_exchanged(two, b"p")
+        cluster.network.heal()
+        await asyncio.sleep(10.0)
+        assert content_of(two.user.see(b"p")) == content_of(three.user.see(b"p"))
+        opened[0].write(b"done").close()
+        await asyncio.sleep(2.0)
+
+    assert play(seed, story, Plan(nodes=3, skew_seconds=0.0)) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_written_to_a_replaced_file_is_in_the_vault_if_his_own_node_wrote_another_content(seed: int) -> None:
+    """One change per node and path: the other one would go if this were told."""
+
+    async def story(cluster: Cluster) -> None:
+        one, two, _ = cluster.nodes
+        one.user.write_file(b"p", b"before")
+        await asyncio.sleep(2.0)
+        opened = open_when_exchanged(two, b"p")
+        one.user.write_file(b"p", b"meanwhile")
+        await asyncio.sleep(2.0)
+        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        two.user.write_file(b"p", b"after")
+        await asyncio.sleep(2.0)
+        opened[0].write(b"done").close()
+        await asyncio.sleep(2.0)
+        assert ("file", b"begun; done") in two.vault()
+        assert [kept.why for kept in two.index.vault.of_path(RelPath(b"p"))].count("written") == 1
+        assert [content_of(node.user.see(b"p")) for node in cluster.nodes] == [("file", b"after")] * 3
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_written_to_a_replaced_file_when_no_daemon_runs_is_a_change_but_for_a_power_cut(
+    seed: int, cut: bool
+) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, _ = cluster.nodes
+        one.user.write_file(b"p", b"before")
+        await asyncio.sleep(2.0)
+        opened = open_when_exchanged(two, b"p")
+        one.user.write_file(b"p", b"meanwhile")
+        await asyncio.sleep(2.0)
+        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        if cut:
+            await cluster.cut_power(two)
+        else:
+            two.die()
+            await two.reap()
+            opened[0].write(b"done").close()
+            two.start()
+        await asyncio.sleep(10.0)
+        content = b"meanwhile" if cut else b"begun; done"
+        assert [content_of(node.user.see(b"p")) for node in cluster.nodes] == [("file", content)] * 3
+
+    assert play(seed, story, Plan(nodes=3, skew_seconds=0.0)) == []

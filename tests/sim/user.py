@@ -33,7 +33,7 @@ class Seen:
 
 
 Tree = dict[bytes, Seen]
-Report = Callable[[bytes, Seen | None, Seen | None, bool], None]
+Report = Callable[[bytes, Seen | None, Seen | None, bool, bool], None]
 """(path, what stood there before, what stands there now, whether that is finished)."""
 
 
@@ -192,8 +192,10 @@ class User:
     def sync(self) -> None:
         self.kernel.sync_filesystem(self._fd)
 
-    def report(self, path: bytes, before: Seen | None, after: Seen | None, *, finished: bool = True) -> None:
-        self._report(path, before, after, finished)
+    def report(
+        self, path: bytes, before: Seen | None, after: Seen | None, *, finished: bool = True, vaulted: bool = False
+    ) -> None:
+        self._report(path, before, after, finished, vaulted)
 
     def names(self, inode: Inode) -> list[bytes]:
         """All paths under which a file stands in the tree."""
@@ -270,7 +272,8 @@ class Writing:
             return
         inside = name.path().removeprefix(self.user.root.strip(b"/")).lstrip(b"/")
         vaulted = inside.startswith(RESERVED_NAME + b"/")
-        self.user.report(self.path if vaulted else inside, self._before, after, finished=finished)
+        path = self.path if vaulted else inside
+        self.user.report(path, self._before, after, finished=finished, vaulted=vaulted)
         for other in self.user.names(name.inode) if name.inode.nlink > 1 else []:
             if other != inside:
                 self.user.report(other, self._before, after, finished=finished)

@@ -315,8 +315,8 @@ class Applier:
         self._announcer.announce(committed.adopted)
         if committed.adopted or committed.rechecked:
             ground.work.set()
-        for name in committed.written:
-            self._capture.vault_notices.put_nowait(name)
+        for written in committed.written:
+            self._capture.vault_notices.put_nowait(written)
         if self._fetcher.holds_any():
             for one in done:
                 for source in (one.job.source, *(loser.source for loser in one.job.losers)):

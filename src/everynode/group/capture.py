@@ -22,7 +22,7 @@ from everynode.limits import (
 from everynode.model.entry import Kind, Stamp
 from everynode.model.path import ROOT, RelPath, parent_of
 from everynode.model.problem import Trouble
-from everynode.model.record import Record
+from everynode.model.record import Record, Version
 from everynode.tree.observe import observe
 from everynode.tree.outcome import Absent, Busy, Observation, Present, Unlookable
 
@@ -48,8 +48,8 @@ class Capture:
         self._names_scanned = float("-inf")
         self.scan_wanted: asyncio.Queue[RelPath] = asyncio.Queue()
         """Directories whose whole content must be looked at."""
-        self.vault_notices: asyncio.Queue[bytes] = asyncio.Queue()
-        """Names in the vault that somebody wrote to."""
+        self.vault_notices: asyncio.Queue[tuple[bytes, Version | None]] = asyncio.Queue()
+        """Names in the vault that somebody wrote to, and what was placed at the path when he had it, if it is known."""
         self.busy: dict[RelPath, Busy] = {}
         """What the last looks found in a writer's hands; taken out by who follows such files."""
         self.busy_news = asyncio.Event()

@@ -12,7 +12,7 @@ from everynode.core.versions import make_version, merge, supersede
 from everynode.group.announce import Announcement
 from everynode.group.placing import Done
 from everynode.index.store import Index
-from everynode.index.vault_catalogue import Kept
+from everynode.index.vault_catalogue import BEING_WRITTEN, Kept
 from everynode.model.entry import DIRECTORY, Entry
 from everynode.model.ids import NodeId, node_of
 from everynode.model.message import WireRecord
@@ -30,8 +30,8 @@ class Committed:
     placed: list[RelPath] = field(default_factory=list)
     failed: list[NotPut] = field(default_factory=list)
     adopted: list[Announcement] = field(default_factory=list)
-    written: list[bytes] = field(default_factory=list)
-    """Names in the vault of contents that somebody is writing: to be adopted when he is done."""
+    written: list[tuple[bytes, Version | None]] = field(default_factory=list)
+    """Contents that somebody is writing, to be adopted when he is done: name in the vault, what was placed there."""
     denied: list[tuple[RelPath, str]] = field(default_factory=list)
     happened: list[tuple[RelPath, Happening, NodeId, int, str]] = field(default_factory=list)
     rechecked: bool = False
@@ -126,13 +126,15 @@ def _placed(index: Index, one: Done, put: Put, now_ns: int, result: Committed) -
         old = one.vaulted_entry or (before.entry if before is not None else None)
         if old is not None:
             why = "replaced" if entry is not None else "deleted"
+            if put.swapped_other and one.vaulted_entry is None:
+                why = BEING_WRITTEN
             index.vault.add(Kept(put.vaulted, path, old, now_ns, why))
     if put.swapped_other:
         base = before.version if before is not None else None
         if one.vaulted_entry is not None:
             result.adopted.append(adopt(index, path, one.vaulted_entry, base))
         else:
-            result.written.append(put.vaulted)
+            result.written.append((put.vaulted, base))
     if target.entry is None or (before is not None and before.entry is None):
         index.recheck_ancestors(path)
     if one.untimed is not None and (now := index.get(path)) is not None:

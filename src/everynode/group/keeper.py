@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 
 from everynode.core.brake import covers
@@ -10,27 +9,21 @@ from everynode.core.retention import Generation, surplus
 from everynode.core.runs import forgettable
 from everynode.core.vectors import covers as covers_dot
 from everynode.core.vectors import dominates, meet
-from everynode.group.announce import Announcement, Announcer
 from everynode.group.brake import Brake
-from everynode.group.commit import adopt
 from everynode.group.ground import Ground
 from everynode.group.silence import Silence
-from everynode.group.tidy import look_at
-from everynode.index.vault_catalogue import COPIED_OPEN, Kept
+from everynode.index.vault_catalogue import BEING_WRITTEN, COPIED_OPEN
 from everynode.limits import (
-    BUSY_LOOK_INTERVAL_MS,
     FORGET_BATCH,
     FORGET_INTERVAL,
     PRUNE_INTERVAL,
     SYNC_INTERVAL,
 )
-from everynode.model.entry import DIRECTORY, Entry
+from everynode.model.entry import DIRECTORY
 from everynode.model.hold import Span
 from everynode.model.ids import Dot
 from everynode.model.message import Heads
-from everynode.model.path import ROOT
 from everynode.model.record import Record, Vector
-from everynode.tree.outcome import Busy, Present, Unlookable
 from everynode.tree.vault import bytes_short, partials, remove
 
 PINNED_MAX = 100_000
@@ -38,9 +31,8 @@ PINNED_MAX = 100_000
 
 
 class Keeper:
-    def __init__(self, ground: Ground, announcer: Announcer, brake: Brake) -> None:
+    def __init__(self, ground: Ground, brake: Brake) -> None:
         self._ground = ground
-        self._announcer = announcer
         self.silence = Silence(ground)
         self._brake = brake
         self.vault_files = 0
@@ -143,8 +135,8 @@ class Keeper:
             for sibling in record.version.siblings
             if sibling.live
         }
-        # Copies of open files are what peers are served from until the next one.
-        kept = [kept for kept in index.vault.all() if kept.why != COPIED_OPEN]
+        # Copies of open files are what peers are served from until the next one; what is written is no version yet.
+        kept = [kept for kept in index.vault.all() if kept.why not in (COPIED_OPEN, BEING_WRITTEN)]
         generations = [Generation(k.name, k.path, k.entry.size, k.kept_ns, k.entry.digest in pinned) for k in kept]
         spare = surplus(generations, self._ground.setup.policy.vault, now_ns, short)
         spare = [generation for generation in spare if not self._hidden(generation)]
@@ -166,34 +158,6 @@ class Keeper:
         if there is not None and there.same_content(kept.entry):
             return False
         return any(s.live and s.entry.same_content(kept.entry) for s in record.version.siblings)
-
-    async def run_vault_notices(self, names: asyncio.Queue[bytes]) -> None:
-        """Who wrote to a vaulted file had the path open before it was replaced: that is a change to the path."""
-        ground = self._ground
-        while True:
-            name = await names.get()
-            seen = await look_at(ground, name)
-            if type(seen) is Busy or type(seen) is Unlookable:
-                await ground.clock.sleep(BUSY_LOOK_INTERVAL_MS / 1000)
-                names.put_nowait(name)
-            elif type(seen) is Present:
-                announcement = await ground.clock.offload_index(self._adopt_written, name, seen.entry)
-                if announcement is not None:
-                    self._announcer.announce([announcement])
-                    ground.work.set()
-
-    def _adopt_written(self, name: bytes, entry: Entry) -> Announcement | None:
-        """Runs on the index thread."""
-        index = self._ground.index
-        kept = index.vault.get(name)
-        if kept is None or kept.entry.same_content(entry) or kept.path == ROOT:
-            return None
-        with index.transaction():
-            index.vault.add(Kept(name, kept.path, entry, kept.kept_ns, "written"))
-            record = index.get(kept.path)
-            own = record is not None and any(s.origin == index.origin for s in record.version.siblings)
-            # An own change stands beside it: another of the same origin would cover it. The vault keeps the bytes.
-            return None if own else adopt(index, kept.path, entry, None)
 
 
 def _was_directory(record: Record) -> bool:

@@ -36,6 +36,7 @@ from everynode.group.testify import Testifier
 from everynode.group.tidy import tidy
 from everynode.group.verify import Verifier
 from everynode.group.waiting import Waiter
+from everynode.group.written import Written
 from everynode.limits import DAMAGED_SHOWN_MAX, START_GRACE
 from everynode.model.hold import Held
 from everynode.model.ids import NodeId, Origin, node_of
@@ -73,7 +74,8 @@ class Group:
         self._brake = Brake(ground)
         self._discarder = Discarder(ground, self._announcer)
         self._applier = Applier(ground, self.capture, self._announcer, self._fetcher, self._heads, self._brake)
-        self._keeper = Keeper(ground, self._announcer, self._brake)
+        self._keeper = Keeper(ground, self._brake)
+        self._written = Written(ground, self._announcer)
         self._history = History(ground, self._announcer)
         self._waiter = Waiter(ground, self.capture, self._scanner, self._keeper, self._heads)
         provider = Provider(ground, lists, lambda path: self.capture.look_soon(path, forced=True))
@@ -115,7 +117,7 @@ class Group:
                     self._keeper.run_sync(),
                     self._keeper.run_forget(),
                     self._keeper.run_prune(),
-                    self._keeper.run_vault_notices(self.capture.vault_notices),
+                    self._written.run(self.capture.vault_notices),
                     self._peers.run(),
                     self._begin_changes(),
                     self._scrubber.run(),

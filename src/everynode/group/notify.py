@@ -36,7 +36,7 @@ class Notifier:
             if what & What.OVERFLOW:
                 capture.scan_wanted.put_nowait(path)
             elif what & What.VAULT:
-                capture.vault_notices.put_nowait(path)
+                capture.vault_notices.put_nowait((path, None))
             elif what & What.RENAMED and notice.source is not None:
                 await self._renamed(notice.source, path, directory, notice.pid)
             elif what & What.WRITTEN and directory:

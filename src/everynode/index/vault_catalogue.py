@@ -16,9 +16,12 @@ from everynode.model.path import RelPath
 COPIED_OPEN = "open"
 """Why a copy of a file is kept that somebody holds open: it was announced, and the file goes on changing."""
 
+BEING_WRITTEN = "writing"
+"""Why something is kept that a process had open when it was replaced: what it writes is a change to the path."""
+
 
 class Kept(msgspec.Struct, frozen=True):
-    """One generation. `why`: replaced, deleted, loser, displaced, COPIED_OPEN."""
+    """One generation. `why`: replaced, deleted, loser, displaced, written, COPIED_OPEN, BEING_WRITTEN."""
 
     name: bytes
     path: RelPath

@@ -9,7 +9,7 @@ from everynode.group.commit import Committed, adopt, commit
 from everynode.group.gather import Job
 from everynode.group.placing import Done
 from everynode.index.store import Index
-from everynode.index.vault_catalogue import Kept
+from everynode.index.vault_catalogue import BEING_WRITTEN, Kept
 from everynode.model.path import RelPath
 from everynode.model.problem import Trouble
 from everynode.model.record import Record
@@ -135,8 +135,9 @@ def test_what_a_user_wrote_over_the_old_version_supersedes_it(index: Index) -> N
 def test_what_has_a_writer_still_is_adopted_later(index: Index) -> None:
     one, outcome = placing(index, record(NEW, placed(OLD), path=A_PATH), vaulted=b"v", swapped_other=True)
     result = committed(index, Done(one, outcome, vaulted_entry=None))
-    assert (result.adopted, result.written) == ([], [b"v"])
-    assert index.vault.get(b"v") is not None
+    assert (result.adopted, result.written) == ([], [(b"v", OLD)])
+    kept = index.vault.get(b"v")
+    assert kept is not None and kept.why == BEING_WRITTEN
 
 
 def test_what_is_excluded_is_not_placed_and_no_work(index: Index) -> None:

@@ -365,7 +365,7 @@ def test_a_copy_outlives_the_bounds_of_the_vault_and_the_daemon_but_not_the_clos
         await bench.notice(pass_by=AGE)
         (name,) = copies(bench)
         bench.clock.now += 1000 * 86_400
-        keeper = Keeper(bench.ground, bench.announcer, Brake(bench.ground))
+        keeper = Keeper(bench.ground, Brake(bench.ground))
         await keeper.prune()
         (bench.log.parent / ".everynode" / "vault" / "o-nobody-knows").write_bytes(b"a crash left it")
         await tidy(bench.ground)

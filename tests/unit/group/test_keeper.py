@@ -10,7 +10,7 @@ from typing import cast
 from everynode.group.ground import Ground
 from everynode.group.life import Group
 from everynode.group.tidy import tidy
-from everynode.index.vault_catalogue import Kept
+from everynode.index.vault_catalogue import BEING_WRITTEN, Kept
 from everynode.model.ids import Sequence
 from everynode.model.message import Heads
 from everynode.model.path import RelPath
@@ -51,6 +51,19 @@ def test_the_loser_of_a_conflict_is_kept_whatever_the_bounds_say(root: Root, tre
     asyncio.run(group._keeper.prune())
     assert [path.name for path in vault.iterdir()] == ["n-loser"]
     assert [kept.name for kept in index.vault.all()] == [b"n-loser"]
+
+
+def test_what_somebody_is_writing_is_kept_whatever_the_bounds_say(root: Root, tree: Path) -> None:
+    """It is no version yet: when he closes it, it becomes a change to its path."""
+    group = group_with(root, GroupPolicy(vault=VaultPolicy(generations=0, age_days=0, bytes=0)))
+    index = group.ground.index
+    vault = tree / ".everynode/vault"
+    for name, why in ((b"n-open", BEING_WRITTEN), (b"n-old", "replaced")):
+        (vault / name.decode()).write_bytes(b"old")
+        with index.transaction():
+            index.vault.add(Kept(name, RelPath(b"p"), file(b"old"), 1, why))
+    asyncio.run(group._keeper.prune())
+    assert [path.name for path in vault.iterdir()] == ["n-open"]
 
 
 def deleted(group: Group) -> Ground:

@@ -66,7 +66,7 @@ class Bench:
         brake = Brake(self.ground)
         self.applier = Applier(self.ground, self.capture, announcer, fetcher, self.heads, brake)
         scanner = Scanner(self.ground, self.capture, announcer)
-        keeper = Keeper(self.ground, announcer, brake)
+        keeper = Keeper(self.ground, brake)
         self.waiter = Waiter(self.ground, self.capture, scanner, keeper, self.heads)
 
     def write(self, name: str, content: bytes = b"x") -> None:
