@@ -16,6 +16,7 @@ was there before (so: what this user replaced), what is there after, and what th
 | durability    | what a node acknowledged to a `wait` is not on that node, at the end or after a power cut     |
 
 An act is `undone` when a power cut took it back before anybody else had it: it condemns nothing, nothing is owed to it.
+So is what it had replaced, if that was nowhere else by then.
 It is `unsure` when a crash fell between the placing of what it replaced and the record of that: it condemns nothing.
 It is `early` when it came between a power cut and the first look of the daemon, which cannot tell it from damage, or
 when a crash fell between its being swapped out and the record of that: it condemns nothing, and what it made may be in
@@ -266,6 +267,8 @@ class Oracle:
                     (act.node == node and not spread) or not (content is None or left)
                 ):
                     act.undone = True
+            held = {content_of(now), *vault, *elsewhere}.union(*(kept for _, kept in others))
+            _undo_what_led_there(acts, node, held)
             if (standing := content_of(now)) is not None:
                 self._known.add(standing)
             if content is not None and left and (spread or foreign):
@@ -401,6 +404,25 @@ def _made(acts: Iterable[Act], *, against_deletion: bool) -> dict[Content, Act]:
         and (content := content_of(act.after)) is not None
         and (against_deletion or content_of(act.before) != content)
     }
+
+
+def _undo_what_led_there(acts: list[Act], node: NodeId, held: Collection[Content | None]) -> None:
+    """What only an act of its author replaced that a cut took, and that nobody else ever had, the cut took as well.
+
+    He renamed over it, so that his own disk has it no more: nothing can come back but what others show.
+    """
+    for act in reversed(acts):
+        content = content_of(act.before)
+        if not act.undone or act.node != node or not act.by_user or content is None or content in held:
+            continue
+        made = [other for other in acts if other.number < act.number and content_of(other.after) == content]
+        if all(other.node == node for other in [*made, *_replacers(acts, content)]):
+            for other in made:
+                other.undone = True
+
+
+def _replacers(acts: Iterable[Act], content: Content) -> list[Act]:
+    return [act for act in acts if act.by_user and act.replaces(content)]
 
 
 def _came_too_late(end: Act, acts: Iterable[Act]) -> bool:

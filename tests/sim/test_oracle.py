@@ -258,6 +258,24 @@ class TestPowerCut:
         history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": X}, NO_VAULT, [({b"p": Y}, NO_VAULT)])
         assert "resurrection" in history.judge({b"p": X})
 
+    def test_what_its_author_alone_had_and_replaced_by_what_the_cut_took_condemns_nothing(
+        self, history: History
+    ) -> None:
+        for before, after in ((None, X), (X, Y), (Y, Z)):
+            history.act(A, before, after)
+        history.oracle.power_cut(A, 40.0, {b"p": Z}, {b"p": file(b"")}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert history.judge({b"p": X}) == []
+
+    def test_what_somebody_else_had_before_the_cut_must_not_make_place_for_what_it_replaced(
+        self, history: History
+    ) -> None:
+        for before, after in ((None, X), (X, Y), (Y, Z)):
+            history.act(A, before, after)
+        history.oracle.power_cut(
+            A, 40.0, {b"p": Z}, {b"p": file(b"")}, NO_VAULT, [({b"p": Y}, NO_VAULT), ({b"p": X}, NO_VAULT)]
+        )
+        assert history.judge({b"p": X}) == ["resurrection"]
+
     def test_a_deletion_that_the_cut_took_back_condemns_nothing(self, history: History) -> None:
         history.act(A, None, X)
         history.act(A, X, None)
