@@ -254,6 +254,8 @@ class Oracle:
                 earlier = lost if left == content else frozenset()
                 self._remains[node, path] = (content_of(now), earlier | {c for c in (content,) if c is not None})
             elsewhere = tuple(content_of(tree.get(path)) for tree, _ in others)
+            if any(act.node == node and act.by_user and act.time > seen_until for act in self.acts.get(path, [])):
+                elsewhere = ()  # no daemon has looked since: what is left of his work is taken for his work
             if was == now:  # its writer was not done; whoever looks now cannot know that
                 self._add(Act(0, node, time, path, None, now, frozenset(), by_user=False))
                 continue

@@ -244,6 +244,16 @@ class TestPowerCut:
         history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": file(b"")}, NO_VAULT, [({b"p": X}, NO_VAULT)])
         assert history.judge({b"p": X}) == []
         assert history.judge({b"p": file(b"")}) == ["spread damage"]
+
+    @pytest.mark.parametrize(("seen_until", "found"), [(15.0, []), (25.0, ["spread damage"])])
+    def test_what_it_left_of_what_no_daemon_had_looked_at_is_taken_for_what_was_written(
+        self, history: History, seen_until: float, found: list[str]
+    ) -> None:
+        history.act(A, None, X)
+        history.act(A, X, Y)
+        others = [({b"p": X}, NO_VAULT)]
+        history.oracle.power_cut(A, 30.0, {b"p": Y}, {b"p": file(b"")}, NO_VAULT, others, seen_until)
+        assert history.judge({b"p": file(b"")}, vaults=(X,)) == found
         history.act(A, file(b""), file(b"", 3))
         assert history.judge({b"p": file(b"", 3)}) == [], "a user decided"
 

@@ -104,7 +104,7 @@ class Ground:
     """Damage that an earlier life found and that is not repaired yet."""
     last_change: tuple[RelPath, NodeId, float] | None = None
     """Path, author and Unix seconds of the change that was made here or heard of last."""
-    _progress: set[asyncio.Future[None]] = field(default_factory=set)
+    _progress: dict[asyncio.Future[None], None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.problems = Problems(self.setup)
@@ -129,8 +129,8 @@ class Ground:
 
     async def wait_progress(self) -> None:
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._progress.add(waiting)
+        self._progress[waiting] = None
         try:
             await waiting
         finally:
-            self._progress.discard(waiting)
+            self._progress.pop(waiting, None)

@@ -143,3 +143,22 @@ def test_in_a_root_without_its_marker_nothing_is_deleted(root: Root, tree: Path)
     with pytest.raises(GroupHalted, match="nothing was taken as deleted"):
         asyncio.run(Capture(ground, Announcer(ground)).look({RelPath(b"a"): Look(0.0)}))
     assert get(index, b"a").version == of
+
+
+def test_who_waits_for_progress_is_woken_in_the_order_of_waiting() -> None:
+    """By address it would be another order in every run, and a simulated life no life that can be had again."""
+    ground = new_ground()
+    woken: list[int] = []
+
+    async def wait(number: int) -> None:
+        await ground.wait_progress()
+        woken.append(number)
+
+    async def story() -> None:
+        tasks = [asyncio.create_task(wait(number)) for number in range(200)]
+        await asyncio.sleep(0)
+        ground.progressed()
+        await asyncio.gather(*tasks)
+
+    asyncio.run(story())
+    assert woken == list(range(200))
