@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 
 from everynode.group.life import Group
 from tests.exhaustive.cases import BELOW, NODES, Case, Step, Time, possible
-from tests.sim.cluster import Cluster, Plan, limits_of
+from tests.sim.cluster import Cluster
 from tests.sim.disk import Event
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
+from tests.sim.plan import Plan, limits_of
 from tests.sim.user import Tree, User
 
 PLAN = Plan(nodes=len(NODES), skew_seconds=60.0)

@@ -3,82 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from unittest.mock import patch
+from collections.abc import Callable
+from dataclasses import dataclass
 
-from everynode.group import announce, keeper, serve
 from everynode.group.life import Group
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from everynode.model.path import RelPath
-from tests.sim.loop import SimLoop, chance, simulate
+from tests.sim.loop import SimLoop, simulate
 from tests.sim.network import Network
 from tests.sim.node import Faults, Make, SimNode
 from tests.sim.oracle import Oracle
+from tests.sim.plan import Plan, limits_of
 from tests.sim.promises import content_of
-from tests.sim.workload import Weights, Workload
+from tests.sim.troubles import Disks
+from tests.sim.workload import Workload
 
 # Virtual seconds that everything must stay right and unchanged before it counts as quiet,
 QUIET_SECONDS = 30.0
 # and after which a cluster that is not quiet never will be: twice the longest retry.
 QUIET_WAIT_MAX = 700.0
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What happens in a run, in virtual seconds and rates per second. `drawn` makes one from a seed."""
-
-    nodes: int = 3
-    seconds: float = 40.0
-    acts: float = 2.0
-    crashes: float = 0.02
-    stops: float = 0.02
-    power_cuts: float = 0.01
-    blackouts: float = 0.005
-    waits: float = 0.2
-    cuts: float = 0.1
-    partitions: float = 0.02
-    stalls: float = 0.05
-    overflows: float = 0.02
-    write_backs: float = 0.1
-    skew_seconds: float = 3600.0
-    call_faults: Faults = field(default_factory=lambda: Faults(crash=0.0002, act=0.003))
-    tick_ns: int = 0
-    forget_seconds: float = 60.0
-    """How often deletions that everybody knows are forgotten."""
-    evict_seconds: float = 30 * 86_400.0
-    """For how long they are kept for who is away."""
-    batch_records: int = 1024
-    """How many records a batch or a part of a run holds at most."""
-    weights: Weights = field(default_factory=Weights)
-
-    @staticmethod
-    def drawn(seed: int) -> Plan:
-        rng = chance(seed, "plan")
-        calm = rng.random() < 0.2
-        return Plan(
-            nodes=rng.choice((2, 2, 3, 3, 3, 4, 5, 6)),
-            seconds=rng.choice((10.0, 20.0, 40.0)),
-            acts=rng.choice((1.0, 4.0, 10.0)),
-            crashes=0.0 if calm else rng.choice((0.0, 0.02, 0.1)),
-            stops=rng.choice((0.0, 0.05)),
-            power_cuts=0.0 if calm else rng.choice((0.0, 0.02, 0.05)),
-            blackouts=0.0 if calm else rng.choice((0.0, 0.0, 0.02)),
-            waits=rng.choice((0.0, 0.2, 1.0)),
-            cuts=rng.choice((0.0, 0.1, 0.5)),
-            partitions=rng.choice((0.0, 0.05, 0.1)),
-            stalls=rng.choice((0.0, 0.1)),
-            overflows=rng.choice((0.0, 0.05)),
-            call_faults=Faults(
-                crash=0.0 if calm else rng.choice((0.0, 0.0002, 0.001)),
-                fail=0.0 if calm else rng.choice((0.0, 0.0, 0.0005, 0.005)),
-                act=rng.choice((0.0, 0.002, 0.01)),
-            ),
-            tick_ns=rng.choice((0, 0, 0, 4_000_000)),
-            forget_seconds=rng.choice((60.0, 5.0, 0.5)),
-            batch_records=rng.choice((1024, 4, 1)),
-        )
 
 
 @dataclass(frozen=True)
@@ -109,6 +52,7 @@ class Cluster:
         self.oracle = Oracle()
         self.network = Network(loop)
         self.workload = Workload(loop, plan.weights)
+        self.disks = Disks(loop)
         ids = [NodeId(bytes([n + 1]) * NODE_ID_BYTES) for n in range(plan.nodes)]
         members = frozenset(ids)
         self.nodes = [
@@ -186,11 +130,14 @@ class Cluster:
             self._overflow: plan.overflows,
             self._write_back: plan.write_backs,
             self._raise_the_dead: 1.0,
+            self._fill: plan.fills,
+            self._sicken: plan.sickness,
         }
         total = sum(rates.values())
         end = self.loop.time() + plan.seconds
         while self.loop.time() < end:
             await asyncio.sleep(self.rng.expovariate(total))
+            self.disks.mend()
             happen = self.rng.choices(list(rates), list(rates.values()))[0]
             await happen(self.rng.choice(self.nodes))
             doomed, self._doomed = self._doomed, []
@@ -199,6 +146,7 @@ class Cluster:
 
     async def finish(self) -> list[str]:
         """Heal everything, wait until all is quiet, judge."""
+        self.disks.mend(all_of_them=True)
         self.workload.finish()
         self.network.heal()
         for node in self.nodes:
@@ -305,6 +253,12 @@ class Cluster:
     async def _write_back(self, node: SimNode) -> None:
         node.write_back()
 
+    async def _fill(self, node: SimNode) -> None:
+        self.disks.fill(node)
+
+    async def _sicken(self, node: SimNode) -> None:
+        self.disks.sicken(node)
+
     async def _raise_the_dead(self, node: SimNode) -> None:
         if not node.running:
             await node.reap()
@@ -328,14 +282,3 @@ def run_seed(seed: int, make: Make = Group, plan: Plan | None = None) -> Outcome
 
     with limits_of(chosen):
         return simulate(seed, scenario)
-
-
-@contextmanager
-def limits_of(plan: Plan) -> Iterator[None]:
-    """Bounds that small trees in short lives would never reach."""
-    with (
-        patch.object(keeper, "FORGET_INTERVAL", plan.forget_seconds),
-        patch.object(serve, "BATCH_RECORDS", plan.batch_records),
-        patch.object(announce, "BATCH_RECORDS", plan.batch_records),
-    ):
-        yield

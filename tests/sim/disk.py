@@ -62,6 +62,10 @@ class Disk:
         self._free_inos: list[int] = []
         self._last_ino = 1
         self.used = 0
+        self.hog = 0
+        """Bytes that somebody else has taken."""
+        self.quota = False
+        """The hog is a limit that no look at the free space shows."""
         self.watchers: list[Watcher] = []
         self.processes: dict[int, Callable[[], None]] = {}
         """pid -> what ends it (its open files are closed)."""
@@ -119,7 +123,7 @@ class Disk:
         if self.lookup(directory, name) is not None:
             raise failure(errno.EEXIST, name)
         self._need_alive(directory)
-        if len(self.inodes) >= self.inodes_max or self.used + len(content) > self.capacity:
+        if len(self.inodes) >= self.inodes_max or len(content) > self.free or (self.hog and self.free <= 0):
             raise failure(errno.ENOSPC, name)
         self._last_number += 1
         now = self.stamp()
@@ -281,7 +285,7 @@ class Disk:
     def write(self, name: Dentry, data: bytes, offset: int, process: int) -> int:
         """Writes what fits, ENOSPC when nothing does."""
         inode = name.inode
-        free = self.capacity - self.used
+        free = max(0, self.free)
         grow = max(0, offset + len(data) - len(inode.data))
         if grow > free:
             data = data[: len(data) - (grow - free)]
@@ -301,7 +305,7 @@ class Disk:
     def truncate(self, name: Dentry, length: int, process: int) -> None:
         inode = name.inode
         before = len(inode.data)
-        if length - before > self.capacity - self.used:
+        if length > before and length - before > self.free:
             raise failure(errno.ENOSPC, name.name)
         if length < before:
             del inode.data[length:]
@@ -373,8 +377,13 @@ class Disk:
     def unmount(self, directory: Inode) -> None:
         del self.mounts[directory.number]
 
+    @property
+    def free(self) -> int:
+        return self.capacity - self.used - self.hog
+
     def space(self) -> Space:
-        return Space(self.capacity - self.used, self.capacity, self.inodes_max - len(self.inodes))
+        free = self.capacity - self.used if self.quota else max(0, self.free)
+        return Space(free, self.capacity, self.inodes_max - len(self.inodes))
 
     # -- parts ------------------------------------------------------------------------------------
 

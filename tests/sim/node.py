@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from everynode.errors import EverynodeError
+from everynode.errors import EverynodeError, GroupHalted
 from everynode.group.ground import GroupSetup
 from everynode.group.seams import LinkEvents, Links
 from everynode.index.store import Index
@@ -185,11 +185,15 @@ class SimNode:
         except BaseException as error:
             # In a dying process everything fails; asked for is only that a living one does not.
             if not life.kernel.dead and not life.stopping:
-                if not _halts(life, error):
+                if not (_halts(life, error) or self._has_no_room(error)):
                     self.failures.append(error)
                 self.die()
         finally:
             life.notices.close()
+
+    def _has_no_room(self, error: BaseException) -> bool:
+        """For the folders of a root that begins on a full disk."""
+        return not self._claimed and self.disk.hog > 0 and isinstance(error, GroupHalted)
 
     def _setup(self, life: Life, root: Root) -> GroupSetup:
         return GroupSetup(
@@ -308,6 +312,8 @@ class SimNode:
     def _gate(self, call: str, about: bytes, when: When) -> None:
         faults = self.faults
         if self.refused and not self._acting and (number := self.refused.get((call, about))) is not None:
+            if self.life is not None:
+                self.life.refused = True
             raise OSError(number, os.strerror(number), about)
         if self._acting or not (faults.crash or faults.fail or faults.act):
             return
@@ -330,6 +336,8 @@ class SimNode:
 
     def _watch_daemon(self, event: Event) -> None:
         path, source = _in_tree(event.path), _in_tree(event.source)
+        if event.did is Did.DELETED and self.disk.hog and _in_vault(event.path):
+            self.oracle.gave_up(self.node, seen(event.inode))
         if self.life is None or event.process != self.life.kernel.pid:
             if event.did is Did.RENAMED and event.inode.is_directory and path is not None and source is not None:
                 self.oracle.renamed(self.node, self.loop.time(), source, path)
@@ -387,6 +395,10 @@ def revive(index: Index) -> None:
     index._roll_back()
     index.state = index._load_state()
     index.fresh = False
+
+
+def _in_vault(path: bytes) -> bool:
+    return path.startswith(ROOT_PATH.strip(b"/") + b"/" + RESERVED_NAME + b"/vault/")
 
 
 def _in_tree(path: bytes | None) -> bytes | None:

@@ -109,7 +109,7 @@ class Oracle:
         early: bool = False,
     ) -> Act:
         """A user changed a path; a touch that leaves everything as it was is none."""
-        self.promises.acted(node, before, after)
+        self.promises.acted(node, path, before, after, vault)
         act = self._add(Act(0, node, time, path, before, after, vault, finished=finished, early=early))
         act.unsure = finished and self._began_unsure(act)
         left, lost = self._remains.get((node, path), (None, frozenset()))
@@ -174,6 +174,12 @@ class Oracle:
 
     def _made_at(self, path: bytes, content: Content) -> bool:
         return any(act.finished and content_of(act.after) == content for act in self.acts.get(path, []))
+
+    def gave_up(self, node: NodeId, what: Seen) -> None:
+        """Something left the vault of `node` while its disk was full: old contents make room."""
+        content = content_of(what)
+        if content is not None:
+            self.promises.given_up.add((node, content))
 
     def wrote_in_place(self, node: NodeId, path: bytes, what: str) -> None:
         self.violations.append(f"in place: the daemon of {node.hex()[:4]} {what} {path!r} in the tree itself")
@@ -326,8 +332,9 @@ class Oracle:
             # The loser of an attribute change leaves no trace on a disk: any later act may have known it.
             replaced = any(act.replaces(content) or content_of(last.before) == content for act in later)
             if any(act.node == last.node and content in act.covers for act in later):
-                replaced = replaced or any(content in vault for vault in vaults.values())
-            if content == content_of(final) or replaced or (last.early and content in vaults[last.node]):
+                replaced = replaced or any(self._kept(node, content, vault) for node, vault in vaults.items())
+            kept = last.early and self._kept(last.node, content, vaults[last.node])
+            if content == content_of(final) or replaced or kept:
                 continue
             if last.vaulted and content in vaults[last.node] and _came_too_late(last, acts):
                 continue
@@ -345,6 +352,10 @@ class Oracle:
                         f"not in the vault of {', '.join(missing)}"
                     )
         return [text + self._story(path) for text in found]
+
+    def _kept(self, node: NodeId, content: Content, vault: Vault) -> bool:
+        """As a generation, which a full disk may cost."""
+        return content in vault or (node, content) in self.promises.given_up
 
     def _risen(self, path: bytes, tree: Tree) -> list[str]:
         final = tree.get(path)

@@ -1,7 +1,8 @@
 """What `wait` acknowledged, and whether it is kept: on the nodes that acknowledged a content it outlives power cuts.
 
 Only a user of that very node may take it away again. Everything else, deletions and changes that come from other nodes
-included, leaves it in the tree or in the vault (which gives nothing up in a simulation).
+included, leaves it in the tree or in the vault. That gives nothing up in a simulation but to a disk that is full: then
+what some user replaced or deleted at that path is no longer owed; what nobody replaced still is.
 """
 
 from __future__ import annotations
@@ -35,15 +36,21 @@ class Promises:
     def __init__(self) -> None:
         self.made: list[Promise] = []
         self._taken: set[tuple[NodeId, Content]] = set()
+        self._decided: set[tuple[bytes, Content]] = set()
+        """What some user replaced or deleted at a path, or had in his vault when he changed it."""
+        self.given_up: set[tuple[NodeId, Content]] = set()
+        """What left a vault while the disk was full."""
 
     def add(self, promise: Promise) -> None:
         self.made.append(promise)
 
-    def acted(self, node: NodeId, before: Seen | None, after: Seen | None) -> None:
+    def acted(self, node: NodeId, path: bytes, before: Seen | None, after: Seen | None, vault: Vault) -> None:
         """A user of `node` changed something: what stood there is no longer owed there."""
         content = content_of(before)
         if content is not None and content != content_of(after):
             self._taken.add((node, content))
+            self._decided.add((path, content))
+        self._decided.update((path, loser) for loser in vault if loser != content_of(after))
 
     def broken(self, node: NodeId, tree: Tree, vault: Vault) -> list[str]:
         """What `node` acknowledged and does not have."""
@@ -57,4 +64,5 @@ class Promises:
             f"in neither its tree nor its vault"
             for promise in owed
             if promise.content not in there
+            and not ((node, promise.content) in self.given_up and (promise.path, promise.content) in self._decided)
         ]

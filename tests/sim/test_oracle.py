@@ -482,6 +482,39 @@ class TestAcknowledged:
         assert [text.partition(":")[0] for text in history.oracle.violations] == ["durability"]
 
 
+class TestGivenUp:
+    """The disk of A was full, and what had been acknowledged left the vault."""
+
+    @pytest.fixture(autouse=True)
+    def _given_up(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.acknowledged(A, 11.0, b"p", ("file", b"x"), frozenset({A}))
+        history.oracle.gave_up(A, X)
+
+    def test_what_somebody_replaced_may_go(self, history: History) -> None:
+        history.act(B, X, Y)
+        assert history.judge({b"p": Y}) == []
+
+    def test_so_may_the_loser_that_somebody_had_in_his_vault(self, history: History) -> None:
+        history.act(B, None, Y)
+        history.act(B, Y, Z, vault=frozenset({("file", b"x")}))
+        assert history.judge({b"p": Z}) == []
+
+    def test_a_loser_about_whom_nobody_decided_may_not(self, history: History) -> None:
+        history.act(B, None, Y)
+        assert history.judge({b"p": Y}) != []
+
+    def test_nor_may_what_was_replaced_at_another_path(self, history: History) -> None:
+        history.act(B, X, Y, path=b"q")
+        assert "durability" in history.judge({b"q": Y})
+
+    def test_what_came_between_a_cut_and_the_first_look_may(self, history: History) -> None:
+        history.act(B, None, Y)
+        history.oracle.acts[b"p"][0].early = True
+        history.oracle.promises.made.clear()
+        assert history.judge({b"p": Y}) == []
+
+
 def test_what_was_replaced_while_it_was_waited_for_is_promised_by_nobody(history: History) -> None:
     history.act(A, None, X)
     history.act(B, X, Y)

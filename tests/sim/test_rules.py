@@ -10,17 +10,19 @@ from unittest.mock import patch
 
 import pytest
 
+from everynode.group.apply import Applier
 from everynode.group.life import Group
 from everynode.group.scan import Scanner
 from everynode.limits import BRAKE_WINDOW
 from everynode.model.entry import Kind
 from everynode.model.path import RelPath
 from everynode.tree.digest import digest_bytes
-from tests.sim.cluster import Cluster, Plan, limits_of
+from tests.sim.cluster import Cluster
 from tests.sim.disk import Did, Event
 from tests.sim.fake_kernel import When
 from tests.sim.loop import SimLoop, simulate
 from tests.sim.node import SimNode
+from tests.sim.plan import Plan, limits_of
 from tests.sim.promises import Content, content_of
 from tests.sim.user import Writing
 
@@ -472,6 +474,54 @@ def test_a_directory_that_could_not_be_listed_at_the_start_is_listed_later(seed:
         assert cluster.nodes[1].user.see(b"d/file") is not None
 
     assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("author", [0, 1])
+@pytest.mark.parametrize("seed", range(4))
+def test_what_a_full_disk_did_not_take_is_not_acknowledged_because_its_mode_was_changed(seed: int, author: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, full = cluster.nodes
+        one.user.write_file(b"other", b"so that there was something")
+        await asyncio.sleep(2.0)
+        full.disk.hog = full.disk.free
+        one.user.write_file(b"p", b"content")
+        wait = asyncio.create_task(one.wait(RelPath(b"p"), None, 30.0))
+        await asyncio.sleep(10.0)
+        assert two.user.see(b"p") is not None and full.user.see(b"p") is None
+        (one, two)[author].user.chmod(b"p", 0o600)
+        result = await wait
+        assert result is not None and not result.done and result.missing == (full.node.hex()[:4],)
+        full.disk.hog = 0
+
+    assert play(seed, story) == []
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_full_disk_is_tried_again_ever_more_slowly(seed: int) -> None:
+    """Also when the content, which was in memory at the first try, has to be fetched for the next one."""
+    passes = 0
+
+    async def story(cluster: Cluster) -> None:
+        nonlocal passes
+        one, _, full = cluster.nodes
+        full.disk.hog = full.disk.free
+        full.disk.quota = seed % 2 == 0
+        for number in range(3):
+            one.user.write_file(b"%d" % number, b"%d;" % number * (100 + 30_000 * number))
+        await asyncio.sleep(5.0)
+        with patch.object(Applier, "_pass", counted):
+            await asyncio.sleep(100.0)
+        full.disk.hog = 0
+
+    apply = Applier._pass
+
+    async def counted(applier: Applier) -> None:
+        nonlocal passes
+        passes += 1
+        await apply(applier)
+
+    assert play(seed, story) == []
+    assert passes < 100
 
 
 @pytest.mark.parametrize("seed", range(3))

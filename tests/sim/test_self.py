@@ -14,11 +14,12 @@ from everynode.model.message import Batch, GroupMessage, Heads
 from everynode.model.path import RelPath
 from everynode.report.status import WaitResult
 from tests.sim.clock import SimClock
-from tests.sim.cluster import Cluster, Plan, run_seed
+from tests.sim.cluster import Cluster, run_seed
 from tests.sim.fake_kernel import Crash
 from tests.sim.loop import Deadlock, SimLoop, simulate
 from tests.sim.network import Network
 from tests.sim.node import GROUP_ID, Faults
+from tests.sim.plan import Plan
 
 A, B, C = (NodeId(bytes([n]) * 16) for n in (1, 2, 3))
 

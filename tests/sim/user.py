@@ -108,21 +108,23 @@ class User:
 
     def write_file(self, path: bytes, content: bytes, *, mode: int = 0o644) -> None:
         """Truncate or create, write, close: as `cat > path`."""
-        self._open(path, truncate=True, mode=mode, quiet=True).write(content).close()
+        _fill(self._open(path, truncate=True, mode=mode, quiet=True), content)
 
     def replace_file(self, path: bytes, content: bytes, *, mode: int = 0o644, sync: bool = False) -> None:
         """Write beside it and rename over it, as careful editors do."""
         directory = path.rpartition(b"/")[0]
         self._temporary += 1
         beside = (directory + b"/" if directory else b"") + b".tmp%d-%d" % (self.kernel.pid, self._temporary)
-        handle = self._open(beside, truncate=True, mode=mode, quiet=True).write(content)
-        if sync:
-            handle.sync()
-        handle.close()
-        self.rename(beside, path)
+        handle = self._open(beside, truncate=True, mode=mode, quiet=True)
+        try:
+            _fill(handle, content, sync=sync)
+            self.rename(beside, path)
+        except OSError:
+            self.unlink(beside)
+            raise
 
     def append(self, path: bytes, content: bytes) -> None:
-        self._open(path, truncate=False, mode=0o644, quiet=True).write(content).close()
+        _fill(self._open(path, truncate=False, mode=0o644, quiet=True), content)
 
     def open_for_write(self, path: bytes, *, truncate: bool = True, mode: int = 0o644) -> Writing:
         """Each step is a change of its own, finished with the close."""
@@ -246,10 +248,12 @@ class Writing:
     def write(self, content: bytes) -> Writing:
         if not self._quiet:
             self._before = self._now()
-        while content:
-            content = content[self.user.kernel.write(self._fd, content) :]
-        if not self._quiet:
-            self._changed(finished=False)
+        try:
+            while content:
+                content = content[self.user.kernel.write(self._fd, content) :]
+        finally:
+            if not self._quiet:
+                self._changed(finished=False)
         return self
 
     def sync(self) -> None:
@@ -277,6 +281,16 @@ class Writing:
         for other in self.user.names(name.inode) if name.inode.nlink > 1 else []:
             if other != inside:
                 self.user.report(other, self._before, after, finished=finished)
+
+
+def _fill(writing: Writing, content: bytes, *, sync: bool = False) -> None:
+    """Write all and close. Where the disk is full what fitted stays, closed by a program that only complains."""
+    try:
+        writing.write(content)
+        if sync:
+            writing.sync()
+    finally:
+        writing.close()
 
 
 class _Change:

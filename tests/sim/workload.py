@@ -43,11 +43,11 @@ class Workload:
 
     def act(self, user: User) -> None:
         """One act of one user, or none: names may be taken, or missing."""
-        if self.unfinished and self._rng.random() < 0.5:
-            self._go_on()
-            return
-        verb = self._rng.choices(self._verbs, self._weights)[0]
         try:
+            if self.unfinished and self._rng.random() < 0.5:
+                self._go_on()
+                return
+            verb = self._rng.choices(self._verbs, self._weights)[0]
             getattr(self, "_" + verb)(user)
             self.acts += 1
         except OSError:
@@ -110,7 +110,8 @@ class Workload:
         user.append(self._standing(user, "file"), self._content())
 
     def _slow_write(self, user: User) -> None:
-        self.unfinished.append(user.open_for_write(self._somewhere(user)).write(self._content()))
+        self.unfinished.append(user.open_for_write(self._somewhere(user)))
+        self.unfinished[-1].write(self._content())
 
     def _unlink(self, user: User) -> None:
         user.unlink(self._standing(user, "file", "link"))

@@ -97,6 +97,15 @@ def dots_of(record: Record) -> tuple[Dot, ...]:
     return tuple(sibling.dot for sibling in record.version.siblings)
 
 
+def same_content_before(record: Record) -> tuple[Dot, ...]:
+    """Changes that never were placed and whose content is still wanted: later ones changed its attributes alone."""
+    version, placed = record.version, record.placed
+    if not any(sibling.live and not sibling.content for sibling in version.siblings):
+        return ()
+    had = full_context(placed.version) if placed is not None else {}
+    return tuple(dot for dot in version.context.items() if not covers(had, dot))
+
+
 def sibling_at(version: Version, dot: Dot) -> Sibling | None:
     for sibling in version.siblings:
         if sibling.dot == dot:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from everynode.core.plan import Target
 from everynode.core.vectors import join
-from everynode.core.versions import dots_of
+from everynode.core.versions import dots_of, same_content_before
 from everynode.group.announce import Announcer
 from everynode.group.brake import Brake
 from everynode.group.capture import Capture
@@ -46,6 +46,8 @@ class Retry:
     since: float
     dots: tuple[Dot, ...]
     """A record with other dots is tried at once."""
+    waiting: bool = False
+    """For a content: whoever fetches that knows when to go on."""
 
 
 class Applier:
@@ -107,7 +109,7 @@ class Applier:
     async def _wait_for_work(self) -> None:
         """Until something new is to be placed, or something old is due again."""
         ground = self._ground
-        dues = [retry.due for retry in self._retries.values()]
+        dues = [retry.due for retry in self._retries.values() if not retry.waiting]
         dues += [since + ORPHAN_WAIT for since in self._orphans.values()]
         dues += [due for due in (self._fetcher.next_try(), self._brake.due()) if due is not None]
         if not dues:
@@ -200,6 +202,8 @@ class Applier:
         await self._give_up_lost(waiting)
         for target in waiting:
             self._wanted.update(Digest(entry.digest) for entry in contents_of(target))
+            if self._retries and (retry := self._retries.get(target.record.path)) is not None:
+                retry.waiting = True
         jobs, held = self._hold_orphans(jobs, choice)
         claimed = _paths_of_all(jobs)
         taken = claimed & ground.claims
@@ -351,8 +355,10 @@ class Applier:
 
     def _stuck(self, record: Record, dots: tuple[Dot, ...]) -> None:
         self._met.add(record.path)
-        if self._heads.stuck.get(record.path) != dots:
-            self._heads.stuck[record.path] = dots
+        # Who waits for a content must not be told that it is here because somebody changed its mode meanwhile.
+        named = (*dots, *same_content_before(record))
+        if self._heads.stuck.get(record.path) != named:
+            self._heads.stuck[record.path] = named
             self._ground.news.set()
 
     def _not_stuck(self, path: RelPath) -> None:
@@ -362,7 +368,7 @@ class Applier:
 
     def _is_named(self, path: RelPath, dots: tuple[Dot, ...]) -> bool:
         """Whether these very changes are told as exceptions to what is placed, not only others of their path."""
-        return self._heads.stuck.get(path) == dots
+        return path in self._heads.stuck and self._heads.stuck[path][: len(dots)] == dots
 
     def retry_all(self) -> None:
         """Something changed that may solve any problem."""

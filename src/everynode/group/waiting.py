@@ -64,7 +64,11 @@ class Waiter:
                 await self._capture.flush(path or ROOT, busy=path is not None)
                 await self._keeper.sync()
                 dots = await ground.clock.offload_index(self._dots, path)
-                while dots and len(self._heads.reached(dots).nodes) < wanted <= len(ground.setup.members()):
+                while (
+                    dots
+                    and wanted <= len(ground.setup.members())
+                    and not await self._has_reached(path, dots, wanted)
+                ):
                     await ground.wait_progress()
         except TimeoutError:
             pass
@@ -112,6 +116,26 @@ class Waiter:
             dots.update(dot for record in records for dot in dots_of(record))
             after = records[-1].path
         return dots
+
+    async def _has_reached(self, path: RelPath | None, dots: set[Dot] | Vector, wanted: int) -> bool:
+        """Adds to `dots` what took the place of one of them and is to be waited for as well."""
+        while len(self._heads.reached(dots).nodes) >= wanted:
+            if path is None or isinstance(dots, dict):
+                return True
+            later = await self._ground.clock.offload_index(self._later_attributes, path, dots)
+            if later <= dots:
+                return True
+            dots |= later
+        return False
+
+    def _later_attributes(self, path: RelPath, dots: set[Dot]) -> set[Dot]:
+        """Changes of attributes alone that took the place of what is waited for: a node without them may lack its
+        content, though it knows that the dot is no longer to be placed. Runs on the index thread.
+        """
+        record = self._ground.index.get(path)
+        if record is None or dots.issuperset(dots_of(record)):
+            return set()
+        return {sibling.dot for sibling in record.version.siblings if sibling.live and not sibling.content}
 
     def status(self, catch_up: CatchUp, peers: Peers) -> GroupStatus:
         """From memory alone."""

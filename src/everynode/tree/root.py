@@ -249,7 +249,8 @@ def _write_marker(kernel: Kernel, folder: int, group_id: bytes) -> None:
     ).encode()
     fd = kernel.open_beneath(folder, fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     try:
-        kernel.write(fd, text)
+        while text:  # a disk that is nearly full takes a part of it, and no marker may be half a one
+            text = text[kernel.write(fd, text) :]
         kernel.sync_file(fd)
     finally:
         kernel.close(fd)
