@@ -22,6 +22,7 @@ from tests.sim.workload import Workload
 QUIET_SECONDS = 30.0
 # and after which a cluster that is not quiet never will be: twice the longest retry.
 QUIET_WAIT_MAX = 700.0
+YEAR = 365 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Cluster:
         self.rng = loop.fork("cluster")
         self.oracle = Oracle()
         self.network = Network(loop)
-        self.workload = Workload(loop, plan.weights)
+        self.workload = Workload(loop, plan.weights, plan.depths)
         self.disks = Disks(loop)
         ids = [NodeId(bytes([n + 1]) * NODE_ID_BYTES) for n in range(plan.nodes)]
         members = frozenset(ids)
@@ -67,6 +68,7 @@ class Cluster:
                 offset_ns=int(self.rng.uniform(-plan.skew_seconds, plan.skew_seconds) * 1e9),
                 tick_ns=plan.tick_ns,
                 evict_days=plan.evict_seconds / 86_400,
+                conflict=plan.conflict,
             )
             for node in ids
         ]
@@ -132,6 +134,8 @@ class Cluster:
             self._raise_the_dead: 1.0,
             self._fill: plan.fills,
             self._sicken: plan.sickness,
+            self._go_away: plan.absences,
+            self._jump: plan.clock_jumps,
         }
         total = sum(rates.values())
         end = self.loop.time() + plan.seconds
@@ -151,6 +155,7 @@ class Cluster:
         self.network.heal()
         for node in self.nodes:
             node.faults = Faults()
+            node.away_until = 0.0
             await self._raise_the_dead(node)
         deadline = self.loop.time() + QUIET_WAIT_MAX
         last: object = None
@@ -259,8 +264,15 @@ class Cluster:
     async def _sicken(self, node: SimNode) -> None:
         self.disks.sicken(node)
 
+    async def _go_away(self, node: SimNode) -> None:
+        node.away_until = self.loop.time() + self.rng.uniform(1.0, 15.0)
+        node.die()
+
+    async def _jump(self, node: SimNode) -> None:
+        node.jump(self.rng.choice((1, -1)) * self.rng.choice((60.0, 86_400.0, 30 * YEAR)) * self.rng.random())
+
     async def _raise_the_dead(self, node: SimNode) -> None:
-        if not node.running:
+        if not node.running and self.loop.time() >= node.away_until:
             await node.reap()
             node.start()
 

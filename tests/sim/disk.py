@@ -94,6 +94,10 @@ class Disk:
         self._last_ns = max(now, self._last_ns + 1)
         return self._last_ns
 
+    def clock_was_set(self) -> None:
+        """What is stamped from now on may be older than what was stamped before."""
+        self._last_ns = 0
+
     def tell(self, did: Did, name: Dentry, process: int, source: bytes | None = None) -> None:
         if self.watchers:
             event = Event(did, name.path(), name.inode, process, source)

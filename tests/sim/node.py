@@ -20,7 +20,7 @@ from everynode.limits import RESERVED_NAME
 from everynode.model.ids import NodeId
 from everynode.model.notice import Notice
 from everynode.model.path import RelPath
-from everynode.model.policy import GroupPolicy, VaultPolicy
+from everynode.model.policy import ConflictPolicy, GroupPolicy, VaultPolicy
 from everynode.report.audit import Journal
 from everynode.report.status import WaitResult
 from everynode.tree.root import Root
@@ -97,6 +97,7 @@ class SimNode:
     offset_ns: int = 0
     tick_ns: int = 0
     evict_days: float = 30.0
+    conflict: ConflictPolicy = "newest"
     faults: Faults = field(default_factory=Faults)
     act_here: Callable[[], None] = lambda: None
     """Lets a user of this node do something now."""
@@ -119,6 +120,8 @@ class SimNode:
         self._left: Tree = {}
         """What stood there when the last daemon ended."""
         self.died_at = 0.0
+        self.away_until = 0.0
+        """Nobody starts it before that."""
         self.taken: frozenset[tuple[str, bytes]] = frozenset()
         """What the last power cut took from the vault."""
         self._started_at = 0.0
@@ -142,6 +145,14 @@ class SimNode:
     def _log_in(self) -> None:
         self.user = User(self.disk, ROOT_PATH, self._acted)
         self.disk.watchers.append(self._watch_daemon)
+
+    def jump(self, seconds: float) -> None:
+        """Somebody sets the clock of this machine."""
+        self.offset_ns += int(seconds * 1e9)
+        self._wall.offset_ns = self.offset_ns
+        self.disk.clock_was_set()
+        if self.life is not None:
+            self.life.clock.offset_ns = self.offset_ns
 
     @property
     def running(self) -> bool:
@@ -204,7 +215,7 @@ class SimNode:
             root=root,
             notices=life.notices,
             clock=life.clock,
-            policy=msgspec.structs.replace(POLICY, evict_days=self.evict_days),
+            policy=msgspec.structs.replace(POLICY, evict_days=self.evict_days, conflict=self.conflict),
             members=self.members,
             journal=Journal(),
             random_number=lambda: self.rng.getrandbits(63),

@@ -9,11 +9,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from unittest.mock import patch
 
-from everynode.group import announce, keeper, serve
-from everynode.limits import PRUNE_INTERVAL
+import everynode.core.brake
+from everynode.group import announce, brake, keeper, serve, silence
+from everynode.limits import BRAKE_WINDOW, PRUNE_INTERVAL, SEEN_STEP
+from everynode.model.policy import ConflictPolicy
 from tests.sim.loop import chance
 from tests.sim.node import Faults
-from tests.sim.workload import Weights
+from tests.sim.workload import DEEP, DEPTHS, Weights
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,15 @@ class Plan:
     overflows: float = 0.02
     write_backs: float = 0.1
     skew_seconds: float = 3600.0
+    absences: float = 0.0
+    """Nodes that are away for longer than a restart takes."""
+    clock_jumps: float = 0.0
+    """Clocks that somebody sets, by up to years."""
+    conflict: ConflictPolicy = "newest"
+    depths: tuple[int, ...] = DEPTHS
+    """Of the paths that users think of."""
+    brake_window: float = BRAKE_WINDOW
+    """While removals are young they are not forgotten."""
     fills: float = 0.0
     """Disks get full, and stay so for a while."""
     sickness: float = 0.0
@@ -79,7 +90,14 @@ class Plan:
 
 def _troubles(rng: random.Random) -> dict[str, Any]:
     """What a seed has beside the faults that most have; each by itself, so that none makes another rare."""
-    some: dict[str, Any] = {}
+    some: dict[str, Any] = {"conflict": rng.choice(("newest", "newest", "newest", "oldest", "largest", "smallest"))}
+    if rng.random() < 0.2:  # deletions are forgotten while somebody is away
+        some |= {"absences": rng.choice((0.0, 0.1)), "partitions": rng.choice((0.05, 0.2)), "brake_window": 0.5}
+        some |= {"evict_seconds": rng.choice((0.5, 3.0)), "forget_seconds": 0.5}
+    if rng.random() < 0.2:
+        some["clock_jumps"] = rng.choice((0.05, 0.2))
+    if rng.random() < 0.2:
+        some |= {"depths": DEEP, "weights": Weights(mkdir=8, rename_directory=10)}
     if rng.random() < 0.2:
         some["fills"] = rng.choice((0.05, 0.2))
     if rng.random() < 0.2:
@@ -93,6 +111,9 @@ def limits_of(plan: Plan) -> Iterator[None]:
     with (
         patch.object(keeper, "FORGET_INTERVAL", plan.forget_seconds),
         patch.object(keeper, "PRUNE_INTERVAL", 5.0 if plan.fills else PRUNE_INTERVAL),
+        patch.object(brake, "BRAKE_WINDOW", plan.brake_window),
+        patch.object(everynode.core.brake, "BRAKE_WINDOW", plan.brake_window),
+        patch.object(silence, "SEEN_STEP", min(SEEN_STEP, plan.evict_seconds / 2)),
         patch.object(serve, "BATCH_RECORDS", plan.batch_records),
         patch.object(announce, "BATCH_RECORDS", plan.batch_records),
     ):

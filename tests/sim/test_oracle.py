@@ -482,6 +482,14 @@ class TestAcknowledged:
         assert [text.partition(":")[0] for text in history.oracle.violations] == ["durability"]
 
 
+def test_a_file_that_was_closed_while_no_daemon_ran_is_finished(history: History) -> None:
+    history.oracle.acted(A, 10.0, b"p", None, X, NO_VAULT, finished=False)
+    history.oracle.acted(A, 20.0, b"p", None, X, NO_VAULT)
+    history.oracle.nobody_looked(A, 15.0, {b"p": X}, {b"p": X})
+    assert history.judge({b"p": X}) == []
+    assert history.judge({}) == ["lost update"]
+
+
 class TestGivenUp:
     """The disk of A was full, and what had been acknowledged left the vault."""
 

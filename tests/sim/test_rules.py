@@ -280,6 +280,30 @@ def test_a_comparison_that_is_cut_again_and_again_misses_nothing(seed: int) -> N
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_what_a_peer_learns_to_be_dead_by_comparing_dies_where_it_was_sent_before(seed: int) -> None:
+    async def story(cluster: Cluster) -> None:
+        one, two, early, late = cluster.nodes
+        network = cluster.network
+        network.partition([frozenset({one.node, two.node, late.node}), frozenset({early.node})])
+        one.user.write_file(b"p", b"content")
+        await asyncio.sleep(3.0)
+        network.partition([frozenset({one.node, two.node}), frozenset({early.node}), frozenset({late.node})])
+        two.user.unlink(b"p")
+        await asyncio.sleep(20.0)
+        assert forgotten(one, b"p") and forgotten(two, b"p")
+        network.partition([frozenset({one.node, two.node}), frozenset({early.node, late.node})])
+        await asyncio.sleep(5.0)
+        assert early.user.see(b"p") is not None
+        network.heal()
+        network.separate(one.node, early.node)
+        network.separate(two.node, early.node)
+        await asyncio.sleep(20.0)
+        assert late.user.see(b"p") is None and early.user.see(b"p") is None
+
+    assert play(seed, story, replace(FORGETFUL, brake_window=0.5)) == []
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_a_catching_up_that_is_cut_again_and_again_misses_nothing(seed: int) -> None:
     async def story(cluster: Cluster) -> None:
         one, _, away = cluster.nodes

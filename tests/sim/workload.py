@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tests.sim.loop import SimLoop
 from tests.sim.user import User, Writing
 
 _NAMES = (b"a", b"b", b"c", b"d")
+DEPTHS = (1, 1, 2, 2, 3)
+DEEP = (1, 2, 3, 5, 8)
+"""Where directories are made on the way, too."""
 
 
 @dataclass
@@ -27,13 +31,16 @@ class Weights:
     attributes: int = 3
     sync: int = 1
     remake: int = 3
+    rename_directory: int = 0
+    """Directories alone, also into themselves, and to depths where much is below."""
 
 
 class Workload:
     """One for the whole cluster. `act` never raises what a user's program would just report."""
 
-    def __init__(self, loop: SimLoop, weights: Weights | None = None) -> None:
+    def __init__(self, loop: SimLoop, weights: Weights | None = None, depths: Sequence[int] = DEPTHS) -> None:
         self._rng: random.Random = loop.fork("workload")
+        self._depths = depths
         weights = weights or Weights()
         self._verbs = list(vars(weights))
         self._weights = list(vars(weights).values())
@@ -83,7 +90,7 @@ class Workload:
             writing.close()
 
     def _path(self) -> bytes:
-        depth = self._rng.choice((1, 1, 2, 2, 3))
+        depth = self._rng.choice(self._depths)
         return b"/".join(self._rng.choice(_NAMES) for _ in range(depth))
 
     def _standing(self, user: User, *kinds: str) -> bytes:
@@ -120,7 +127,23 @@ class Workload:
         user.rename(self._standing(user, "file", "directory", "link"), self._path())
 
     def _mkdir(self, user: User) -> None:
-        user.mkdir(self._path())
+        path = self._path()
+        if self._depths is not DEPTHS:  # else nothing ever gets deep
+            for end in (n for n, byte in enumerate(path) if byte == ord("/")):
+                if user.see(path[:end]) is None:
+                    user.mkdir(path[:end])
+        user.mkdir(path)
+
+    def _rename_directory(self, user: User) -> None:
+        old = self._standing(user, "directory")
+        choice = self._rng.random()
+        if choice < 0.2:  # the kernel says no
+            new = old + b"/" + self._rng.choice(_NAMES)
+        elif choice < 0.6:
+            new = self._standing(user, "directory") + b"/" + self._rng.choice(_NAMES)
+        else:
+            new = self._path()
+        user.rename(old, new)
 
     def _rmtree(self, user: User) -> None:
         user.rmtree(self._standing(user, "directory"))

@@ -36,7 +36,7 @@ class CatchUp:
         self._grace: dict[NodeId, Vector] = {}
         """What was known here when a peer's grace began."""
         self._hellos: dict[NodeId, GroupHello] = {}
-        self._young: Vector = {}
+        self.young: Vector = {}
         """What peers had forgotten when nothing was held here yet: nothing that came since was dead before."""
         self._wake = asyncio.Event()
         self._peer: NodeId | None = None
@@ -52,7 +52,7 @@ class CatchUp:
         self._theirs[peer] = hello.heard
         ground = self._ground
         if not ground.index.state.counters.records:
-            self._young = join(self._young, hello.forgotten)
+            self.young = join(self.young, hello.forgotten)
         if not dominates(ground.index.heard, hello.heard) or not ground.index.state.may_change:
             self.want(peer)
 
@@ -74,6 +74,13 @@ class CatchUp:
                 self._want(peer, HEADS_GRACE)
             else:
                 self._want(peer, 0.0)
+
+    def forgot(self, peer: NodeId, forgotten: Vector) -> None:
+        """Since its hello a peer has heard that more was forgotten: a run is not enough any more."""
+        hello = self._hellos.get(peer)
+        if hello is not None:
+            self._hellos[peer] = msgspec.structs.replace(hello, forgotten=join(hello.forgotten, forgotten))
+            self.want(peer)
 
     def want(self, peer: NodeId) -> None:
         """There is a gap that `peer` can fill."""
@@ -214,5 +221,5 @@ class CatchUp:
 
     def _standing(self, peer: NodeId) -> Standing:
         index = self._ground.index
-        knowledge = join(index.heard, self._young)
+        knowledge = join(index.heard, self.young)
         return standing(knowledge, self._hellos[peer].forgotten, empty=not index.state.counters.records)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from everynode.core.runs import may_claim
 from everynode.core.shown import in_conflict
-from everynode.core.vectors import dominates
+from everynode.core.vectors import dominates, join
 from everynode.core.versions import hear
 from everynode.group.announce import Announcement
 from everynode.group.compare import drop_dead
@@ -18,6 +18,7 @@ from everynode.model.message import Batch, ComparePart, RunEnd, RunPart, WireRec
 from everynode.model.path import RelPath
 from everynode.model.record import Record, Sibling, Vector, Version, weight_of
 
+NOTHING: Vector = {}
 Inbound = Batch | RunPart | RunEnd | ComparePart
 
 
@@ -39,6 +40,8 @@ class Heard:
     lies: list[tuple[NodeId, str]] = field(default_factory=list)
     """Peers that said what cannot be, and what."""
     last: WireRecord | None = None
+    must_compare: dict[NodeId, Vector] = field(default_factory=dict)
+    """Peers that have forgotten more, by the end of their run, than this node knows; and what. Nothing is claimed."""
     too_large: RelPath | None = None
     """A path, one of perhaps many, of which more versions were told than anybody can hold; it stays as it was."""
 
@@ -48,11 +51,13 @@ def hear_all(
     messages: Iterable[tuple[NodeId, Inbound]],
     sufficient: Iterable[Vector] = (),
     doubted: set[NodeId] | None = None,
+    young: Vector = NOTHING,
 ) -> Heard:
     """All or nothing, durable when it returns. `sufficient`: see `allow_changes`. Runs on the index thread.
 
     `doubted`: this life of the index has just begun, so nobody can know changes of it that it has not made. Whoever
     says so is added and not heard; a run of theirs is not claimed, so that what it brought is asked for again.
+    `young`: what peers had forgotten when nothing was held here yet.
     """
     heard = Heard()
     with index.transaction():
@@ -77,6 +82,10 @@ def hear_all(
                     _hear_records(index, message.records, heard)
                 case RunEnd() if _claims_too_much(index, message.knows):
                     heard.lies.append((peer, "knowledge of changes never made, or of too many origins"))
+                    heard.ended.add(message.run)
+                case RunEnd() if not dominates(join(index.knowledge, young), message.forgotten):
+                    # It has learnt of that since its hello, from a comparison of its own: part of what it sent is dead.
+                    heard.must_compare[peer] = message.forgotten
                     heard.ended.add(message.run)
                 case RunEnd():
                     index.claim(message.knows)

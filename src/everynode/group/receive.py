@@ -69,7 +69,7 @@ class Receiver:
                     ground.inline.add(message.contents)
             self._doubted = (self._doubted or set()) if self._announcer.epoch_is_young() else None
             heard = await ground.clock.offload_index(
-                hear_all, ground.index, taken, self._catch_up.sufficient(), self._doubted
+                hear_all, ground.index, taken, self._catch_up.sufficient(), self._doubted, self._catch_up.young
             )
             self._after(heard)
             for peer, message in taken:
@@ -119,6 +119,8 @@ class Receiver:
             )
         for peer in heard.gaps:
             self._catch_up.want(peer)
+        for peer, forgotten in heard.must_compare.items():
+            self._catch_up.forgot(peer, forgotten)
         if heard.changed or heard.claimed:  # what is known and needs no placing is placed: a pass of apply says so
             ground.work.set()
         if heard.last is not None:

@@ -79,6 +79,16 @@ def test_parts_of_a_run_claim_nothing_and_its_end_claims_all(index: Index) -> No
     assert index.state.cursors == {NODE_B: (b"theirs" * 2, 5)}
 
 
+def test_the_end_of_a_run_of_one_who_forgot_what_is_not_known_here_claims_nothing(index: Index) -> None:
+    closing = RunEnd(GROUP, 1, {B: Sequence(7), C: Sequence(4)}, b"theirs" * 2, 5, {C: Sequence(3)})
+    heard = hear(index, part(wire(b"a", version(live(B, 7)))), closing)
+    assert (heard.must_compare, heard.ended, heard.claimed) == ({NODE_B: {C: 3}}, {1}, False)
+    assert index.knowledge == {} and not index.state.cursors
+    assert hear_all(index, [(NODE_B, closing)], young={C: Sequence(3)}).claimed, (
+        "nothing was held here that could be dead"
+    )
+
+
 def test_what_was_claimed_and_is_not_held_stays_dead(index: Index) -> None:
     hear(index, end({B: Sequence(9)}))
     heard = hear(index, part(wire(b"a", version(live(B, 7)))), batch(6, 7))

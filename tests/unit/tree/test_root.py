@@ -37,6 +37,16 @@ def test_what_stands_in_a_root_that_is_given_to_a_group_stays(tmp_path: Path) ->
     assert (tmp_path / "file").read_bytes() == b"mine"
 
 
+def test_a_marker_that_a_nearly_full_disk_takes_in_parts_is_whole(tmp_path: Path) -> None:
+    class Slow(LinuxKernel):
+        def write(self, fd: int, data: bytes) -> int:
+            return super().write(fd, data[:7])
+
+    kernel = Slow()
+    Root.open(kernel, bytes(tmp_path), GROUP, create=True).close()
+    Root.open(kernel, bytes(tmp_path), GROUP).close()
+
+
 def test_a_missing_root_halts(tmp_path: Path) -> None:
     with pytest.raises(GroupHalted, match="mount or restore it"):
         open_root(tmp_path / "gone")
