@@ -294,6 +294,8 @@ def test_what_a_peer_learns_to_be_dead_by_comparing_dies_where_it_was_sent_befor
         network.partition([frozenset({one.node, two.node}), frozenset({early.node, late.node})])
         await asyncio.sleep(5.0)
         assert early.user.see(b"p") is not None
+        for node in (one, two):  # what they said last is in their memory still
+            await cluster.restart(node)
         network.heal()
         network.separate(one.node, early.node)
         network.separate(two.node, early.node)

@@ -44,7 +44,7 @@ def test_a_marker_that_a_nearly_full_disk_takes_in_parts_is_whole(tmp_path: Path
 
     kernel = Slow()
     Root.open(kernel, bytes(tmp_path), GROUP, create=True).close()
-    Root.open(kernel, bytes(tmp_path), GROUP).close()
+    Root.open(kernel, bytes(tmp_path), GROUP, create=False).close()
 
 
 def test_a_missing_root_halts(tmp_path: Path) -> None:
