@@ -97,7 +97,7 @@ def _troubles(rng: random.Random) -> dict[str, Any]:
     if rng.random() < 0.2:
         some["clock_jumps"] = rng.choice((0.05, 0.2))
     if rng.random() < 0.2:
-        some |= {"depths": DEEP, "weights": Weights(mkdir=8, rename_directory=10)}
+        some |= {"depths": DEEP, "weights": Weights(mkdir=5, rename_directory=5)}
     if rng.random() < 0.2:
         some["fills"] = rng.choice((0.05, 0.2))
     if rng.random() < 0.2:

@@ -11,7 +11,7 @@ from tests.sim.user import User, Writing
 
 _NAMES = (b"a", b"b", b"c", b"d")
 DEPTHS = (1, 1, 2, 2, 3)
-DEEP = (1, 2, 3, 5, 8)
+DEEP = (1, 1, 2, 2, 3, 6)
 """Where directories are made on the way, too."""
 
 
