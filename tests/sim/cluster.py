@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from everynode.group.life import Group
+from everynode.limits import START_GRACE
 from everynode.model.ids import NODE_ID_BYTES, NodeId
 from everynode.model.path import RelPath
 from tests.sim.loop import SimLoop, simulate
@@ -23,6 +24,8 @@ QUIET_SECONDS = 30.0
 # and after which a cluster that is not quiet never will be: twice the longest retry.
 QUIET_WAIT_MAX = 700.0
 YEAR = 365 * 86_400.0
+# Acts in a run, after which nobody acts between two system calls any more.
+BUSY_ACTS_MAX = 300
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Cluster:
         self.workload = Workload(loop, plan.weights, plan.depths)
         self.disks = Disks(loop)
         ids = [NodeId(bytes([n + 1]) * NODE_ID_BYTES) for n in range(plan.nodes)]
-        members = frozenset(ids)
+        self._members = frozenset(ids)
         self.nodes = [
             SimNode(
                 node=node,
@@ -63,7 +66,7 @@ class Cluster:
                 network=self.network,
                 oracle=self.oracle,
                 make=make,
-                members=lambda: members,
+                members=lambda: self._members,
                 founder=node == ids[0],
                 offset_ns=int(self.rng.uniform(-plan.skew_seconds, plan.skew_seconds) * 1e9),
                 tick_ns=plan.tick_ns,
@@ -79,7 +82,12 @@ class Cluster:
             node.act_here = self._actor(node)
 
     def _actor(self, node: SimNode) -> Callable[[], None]:
-        return lambda: self.workload.act(node.user)
+        def act() -> None:
+            # Each change makes system calls, and in each of them somebody may act: that must not go on for ever.
+            if self.workload.acts < BUSY_ACTS_MAX:
+                self.workload.act(node.user)
+
+        return act
 
     async def start(self) -> None:
         for node in self.nodes:
@@ -136,6 +144,9 @@ class Cluster:
             self._sicken: plan.sickness,
             self._go_away: plan.absences,
             self._jump: plan.clock_jumps,
+            self._remove: plan.removals,
+            self._back_up: plan.restores,
+            self._restore: plan.restores,
         }
         total = sum(rates.values())
         end = self.loop.time() + plan.seconds
@@ -146,7 +157,7 @@ class Cluster:
             await happen(self.rng.choice(self.nodes))
             doomed, self._doomed = self._doomed, []
             if doomed:
-                await self.cut_power(*doomed)
+                await self.cut_power(*(node for node in doomed if node in self.nodes))
 
     async def finish(self) -> list[str]:
         """Heal everything, wait until all is quiet, judge."""
@@ -267,6 +278,55 @@ class Cluster:
     async def _go_away(self, node: SimNode) -> None:
         node.away_until = self.loop.time() + self.rng.uniform(1.0, 15.0)
         node.die()
+
+    async def _remove(self, node: SimNode) -> None:
+        """Its machine is gone for good, and somebody tells the others."""
+        if len(self.nodes) == 2:
+            return
+        self.workload.power_cut(node.user)
+        node.die()
+        await node.reap()
+        self.nodes.remove(node)
+        self._members -= {node.node}
+        others = [(other.tree(), other.vault()) for other in self.nodes]
+        self.oracle.removed(node.node, node.tree(), node.vault(), others)
+
+    async def _back_up(self, node: SimNode) -> None:
+        node.back_up()
+
+    async def _restore(self, node: SimNode) -> None:
+        """Noticed when a peer that knows more is met before anything is changed there: so all are linked."""
+        if not node.has_backup:
+            return
+        self.network.heal()
+        self.disks.mend(all_of_them=True)
+        for other in self.nodes:
+            other.faults = Faults()
+            other.away_until = 0.0
+        if await self._all_meet():
+            self.workload.power_cut(node.user)
+            index_only = self.rng.random() < 0.5
+            kept = node.vault()
+            before = await node.restore(index_only=index_only)
+            others = [(other.tree(), other.vault()) for other in self.nodes if other is not node]
+            vault = node.vault()
+            self.oracle.restored(node.node, self.loop.time(), before, node.tree(), vault, others, kept - vault)
+            while not await self._all_meet():
+                node.die()
+        for other in self.nodes:
+            other.faults = self.plan.call_faults
+
+    async def _all_meet(self) -> bool:
+        """Start who does not run; whether all are linked soon, and have told each other what they know."""
+        for node in self.nodes:
+            await self._raise_the_dead(node)
+        began = self.loop.time()
+        while not self.network.all_linked():
+            if self.loop.time() - began > START_GRACE - 0.2:
+                return False
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(5.0)
+        return self.network.all_linked()
 
     async def _jump(self, node: SimNode) -> None:
         node.jump(self.rng.choice((1, -1)) * self.rng.choice((60.0, 86_400.0, 30 * YEAR)) * self.rng.random())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import os
 import random
@@ -27,11 +28,12 @@ from everynode.tree.root import Root
 from tests.sim.clock import SimClock
 from tests.sim.disk import Did, Disk, Event
 from tests.sim.fake_kernel import Crash, FakeKernel, When
+from tests.sim.inodes import Inode
 from tests.sim.loop import SimLoop
 from tests.sim.network import Network, NodeLinks
 from tests.sim.notices import SimNotices
 from tests.sim.oracle import Oracle
-from tests.sim.power import power_cut, write_back
+from tests.sim.power import power_cut, rewind, write_back
 from tests.sim.user import Seen, Tree, User, find, read_tree, read_vault, seen
 
 GROUP_ID = b"simulated-group!"
@@ -120,6 +122,7 @@ class SimNode:
         self._left: Tree = {}
         """What stood there when the last daemon ended."""
         self.died_at = 0.0
+        self._backup: tuple[Inode, bytes] | None = None
         self.away_until = 0.0
         """Nobody starts it before that."""
         self.taken: frozenset[tuple[str, bytes]] = frozenset()
@@ -221,7 +224,7 @@ class SimNode:
             random_number=lambda: self.rng.getrandbits(63),
             node_name=lambda node: node.hex()[:4],
             boot=f"boot {self.boots}",
-            founder=self.founder,
+            founder=self.founder and self.lives == 1,  # who comes again may be an old copy, also of the founder
         )
 
     def die(self) -> None:
@@ -286,6 +289,34 @@ class SimNode:
         self._looked_at = None
         self.loop.note(b"power cut of " + self.node)
         self._log_in()
+        return before
+
+    @property
+    def has_backup(self) -> bool:
+        return self._backup is not None
+
+    def back_up(self) -> None:
+        """Disk and index, as they are at this moment."""
+        self._backup = copy.deepcopy(self.disk.root), self.index._connection.serialize("main")
+
+    async def restore(self, *, index_only: bool) -> Tree:
+        """Bring back the last backup, or of it just the index; what the tree was before."""
+        assert self._backup is not None
+        self.die()
+        await self.reap()
+        before = self.tree()
+        root, index = self._backup
+        if not index_only:
+            rewind(self.disk, copy.deepcopy(root))
+            self.boots += 1
+            self._looked_at = None
+            self._log_in()
+        self.index._connection.deserialize("main", index)
+        revive(self.index)
+        self.index._open()
+        self.index.fresh = False
+        self.index.heard = dict(self.index.state.knowledge)
+        self.loop.note(b"backup of " + self.node)
         return before
 
     async def wait(self, path: RelPath | None, nodes: int | None, seconds: float) -> WaitResult | None:

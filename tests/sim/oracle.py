@@ -239,6 +239,55 @@ class Oracle:
         power together each is told of when all have lost it.
         """
         self.violations += self.promises.broken(node, after, vault)
+        self._taken_back(node, time, before, after, vault, others, seen_until, taken, alive_until)
+
+    def restored(
+        self,
+        node: NodeId,
+        time: float,
+        before: Tree,
+        after: Tree,
+        vault: Vault,
+        others: Collection[tuple[Tree, Vault]],
+        taken: Vault = frozenset(),
+    ) -> None:
+        """Somebody brought the disk of `node` back to what it was once: as a power cut, but of promises to keep.
+
+        All links were up before, and nobody changes anything until the node has met its peers again. `taken`: what was
+        in its vault, and may have been nowhere else.
+        """
+        self.promises.forgive(node)
+        for act in (act for acts in self.acts.values() for act in acts if act.node == node and act.early):
+            content = content_of(act.after)
+            if content in taken and not any(content in kept or _shows(tree, content) for tree, kept in others):
+                act.undone = True
+        self._taken_back(node, time, before, after, vault, others, float("inf"), frozenset(), float("inf"))
+
+    def removed(self, node: NodeId, tree: Tree, vault: Vault, others: Collection[tuple[Tree, Vault]]) -> None:
+        """`node` is no member any more, and never comes back: what nobody else has is gone with it."""
+        gone = vault | {content for what in tree.values() if (content := content_of(what)) is not None}
+        for path, acts in self.acts.items():
+            for act in acts:
+                content = content_of(act.after)
+                if content is not None and (act.node == node or content in gone):
+                    act.undone = act.undone or not any(
+                        content in kept or _shows(tree, content) for tree, kept in others
+                    )
+                elif act.node == node and any(tree.get(path) == act.before for tree, _ in others):
+                    act.unsure = True  # nobody may have heard of it
+
+    def _taken_back(
+        self,
+        node: NodeId,
+        time: float,
+        before: Tree,
+        after: Tree,
+        vault: Vault,
+        others: Collection[tuple[Tree, Vault]],
+        seen_until: float,
+        taken: Vault,
+        alive_until: float,
+    ) -> None:
         for content in taken:
             # Swapped out, and the daemon ended before it could sync and record it: only its author's disk had it.
             if not any(content in kept or _shows(tree, content) for tree, kept in [(after, vault), *others]):
@@ -337,7 +386,7 @@ class Oracle:
             replaced = any(act.replaces(content) or content_of(last.before) == content for act in later)
             if any(act.node == last.node and content in act.covers for act in later):
                 replaced = replaced or any(self._kept(node, content, vault) for node, vault in vaults.items())
-            kept = last.early and self._kept(last.node, content, vaults[last.node])
+            kept = last.early and (last.node not in vaults or self._kept(last.node, content, vaults[last.node]))
             if content == content_of(final) or replaced or kept:
                 continue
             if last.vaulted and content in vaults[last.node] and _came_too_late(last, acts):
@@ -371,6 +420,7 @@ class Oracle:
             act
             for act in acts
             if act.before == final != act.after
+            and act.finished  # the close says what a writer replaced, if it ever came to that
             and not (act.undone or act.unsure or act.early or any(_half_placed(act, maker) for maker in makers))
         ]
         if len(makers) == 1 and replacers:

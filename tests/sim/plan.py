@@ -38,6 +38,10 @@ class Plan:
     skew_seconds: float = 3600.0
     absences: float = 0.0
     """Nodes that are away for longer than a restart takes."""
+    removals: float = 0.0
+    """Members that are removed for good, down to two."""
+    restores: float = 0.0
+    """Nodes that are brought back to an earlier moment: disk and index, or the index alone."""
     clock_jumps: float = 0.0
     """Clocks that somebody sets, by up to years."""
     conflict: ConflictPolicy = "newest"
@@ -85,7 +89,10 @@ class Plan:
             forget_seconds=rng.choice((60.0, 5.0, 0.5)),
             batch_records=rng.choice((1024, 4, 1)),
         )
-        return plan if calm else replace(plan, **_troubles(chance(seed, "troubles")))
+        plan = plan if calm else replace(plan, **_troubles(chance(seed, "troubles")))
+        if plan.depths is DEEP:  # a directory that is renamed is many changes, and users act during each of them
+            plan = replace(plan, call_faults=replace(plan.call_faults, act=plan.call_faults.act / 10))
+        return plan
 
 
 def _troubles(rng: random.Random) -> dict[str, Any]:
@@ -102,6 +109,10 @@ def _troubles(rng: random.Random) -> dict[str, Any]:
         some["fills"] = rng.choice((0.05, 0.2))
     if rng.random() < 0.2:
         some["sickness"] = rng.choice((0.05, 0.2))
+    if rng.random() < 0.15:
+        some["removals"] = 0.05
+    if rng.random() < 0.15:
+        some["restores"] = 0.1
     return some
 
 

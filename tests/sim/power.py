@@ -7,7 +7,7 @@ import stat
 
 from tests.sim.disk import Disk
 from tests.sim.inodes import Dentry, Inode
-from tests.sim.journal import cut_data
+from tests.sim.journal import Journal, cut_data
 
 
 def sync_data(inode: Inode) -> None:
@@ -33,6 +33,30 @@ def sync_all(disk: Disk) -> None:
     disk.ever = dict(disk.inodes)
     disk.journal.names = {n: names for n, names in disk.journal.names.items() if n in disk.ever}
     disk.journal.attributes = {n: a for n, a in disk.journal.attributes.items() if n in disk.ever}
+
+
+def rewind(disk: Disk, root: Inode) -> None:
+    """All processes end, and the disk is what it was when `root` was copied: as from an image of it."""
+    disk.watchers.clear()
+    for end in list(disk.processes.values()):
+        end()
+    disk.root = root
+    disk.mounts.clear()
+    disk.inodes = {}
+    disk.journal = Journal()
+    pending = [root]
+    while pending:
+        inode = pending.pop()
+        if inode.number in disk.inodes:
+            continue
+        disk.inodes[inode.number] = inode
+        inode.opens = inode.writers = 0
+        disk.journal.attributes[inode.number] = inode.attributes()
+        if inode.is_directory:
+            disk.journal.names[inode.number] = {name: d.inode.number for name, d in inode.children.items()}
+            pending += [dentry.inode for dentry in inode.children.values()]
+    disk.used = sum(len(inode.data) for inode in disk.inodes.values())
+    sync_all(disk)
 
 
 def write_back(disk: Disk, rng: random.Random) -> None:

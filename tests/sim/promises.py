@@ -7,7 +7,7 @@ what some user replaced or deleted at that path is no longer owed; what nobody r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from everynode.model.ids import NodeId
 from tests.sim.user import Seen, Tree
@@ -51,6 +51,10 @@ class Promises:
             self._taken.add((node, content))
             self._decided.add((path, content))
         self._decided.update((path, loser) for loser in vault if loser != content_of(after))
+
+    def forgive(self, node: NodeId) -> None:
+        """Its owner took what it had away."""
+        self.made = [replace(promise, nodes=promise.nodes - {node}) for promise in self.made]
 
     def broken(self, node: NodeId, tree: Tree, vault: Vault) -> list[str]:
         """What `node` acknowledged and does not have."""

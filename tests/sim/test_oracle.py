@@ -490,6 +490,94 @@ def test_a_file_that_was_closed_while_no_daemon_ran_is_finished(history: History
     assert history.judge({}) == ["lost update"]
 
 
+class TestRestored:
+    """The disk of A is brought back to when it held nothing."""
+
+    def restore(self, history: History, at_b: Tree, *, kept: Vault = NO_VAULT) -> None:
+        history.oracle.restored(A, 50.0, {b"p": X}, {}, NO_VAULT, [(at_b, NO_VAULT)], kept)
+
+    def test_what_others_have_must_come_back(self, history: History) -> None:
+        history.act(A, None, X)
+        self.restore(history, {b"p": X})
+        assert history.judge({b"p": X}) == []
+        assert history.judge({}) == ["lost update"]
+
+    def test_what_nobody_else_had_is_gone(self, history: History) -> None:
+        history.act(A, None, X)
+        self.restore(history, {})
+        assert history.judge({}) == []
+
+    def test_what_was_deleted_stays_deleted(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(A, X, None)
+        history.oracle.restored(A, 50.0, {}, {b"p": X}, NO_VAULT, [({}, NO_VAULT)])
+        assert history.judge({}) == []
+
+    def test_what_it_acknowledged_is_its_owners_loss(self, history: History) -> None:
+        history.act(B, None, X)
+        history.oracle.acknowledged(B, 11.0, b"p", ("file", b"x"), frozenset({A, B}))
+        history.act(B, X, Y)
+        self.restore(history, {b"p": Y})
+        assert history.judge({b"p": Y}) == [], "B took it from itself, and A's owner from A"
+
+    def test_what_was_kept_in_its_vault_alone_goes_with_it(self, history: History) -> None:
+        history.act(A, None, X)
+        history.oracle.acts[b"p"][0].early = True
+        history.act(B, None, Y)
+        history.oracle.restored(A, 50.0, {}, {}, NO_VAULT, [({b"p": Y}, NO_VAULT)], frozenset({("file", b"x")}))
+        assert history.judge({b"p": Y}) == []
+
+    def test_nothing_else_goes_with_a_vault(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, None, Y)
+        history.oracle.restored(A, 50.0, {}, {}, NO_VAULT, [({b"p": Y}, NO_VAULT)], frozenset({("file", b"x")}))
+        assert history.judge({b"p": Y}) == ["lost update"]
+
+
+class TestRemoved:
+    """B is no member any more."""
+
+    def judge(self, history: History, at_a: Tree) -> list[str]:
+        found = history.oracle.judge({A: at_a}, {A: NO_VAULT})
+        return [text.partition(":")[0] for text in found]
+
+    def test_what_nobody_else_has_is_gone_with_it(self, history: History) -> None:
+        history.act(B, None, X)
+        history.oracle.removed(B, {b"p": X}, NO_VAULT, [({}, NO_VAULT)])
+        assert self.judge(history, {}) == []
+
+    def test_what_somebody_else_has_stays(self, history: History) -> None:
+        history.act(B, None, X)
+        history.oracle.removed(B, {b"p": X}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert self.judge(history, {}) == ["lost update"]
+
+    def test_what_it_replaced_may_stand_again_when_nobody_heard_of_that(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, Y)
+        history.oracle.removed(B, {b"p": Y}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert self.judge(history, {b"p": X}) == []
+
+    def test_what_it_deleted_may_stay_where_that_was_not_heard(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, None)
+        history.oracle.removed(B, {}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert self.judge(history, {b"p": X}) == []
+
+    def test_it_may_not_where_it_was(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, None)
+        history.oracle.removed(B, {}, NO_VAULT, [({}, NO_VAULT)])
+        assert self.judge(history, {b"p": X}) == ["resurrection"]
+
+
+def test_what_a_writer_replaced_for_a_while_is_told_by_his_close(history: History) -> None:
+    history.act(A, None, X)
+    history.oracle.acted(B, 20.0, b"p", X, file(b""), NO_VAULT, finished=False)
+    assert history.judge({b"p": X}) == []
+    history.oracle.acted(B, 30.0, b"p", X, Y, NO_VAULT)
+    assert "resurrection" in history.judge({b"p": X})
+
+
 class TestGivenUp:
     """The disk of A was full, and what had been acknowledged left the vault."""
 
