@@ -65,9 +65,7 @@ class Waiter:
                 await self._keeper.sync()
                 dots = await ground.clock.offload_index(self._dots, path)
                 while (
-                    dots
-                    and wanted <= len(ground.setup.members())
-                    and not await self._has_reached(path, dots, wanted)
+                    dots and wanted <= len(ground.setup.members()) and not await self._has_reached(path, dots, wanted)
                 ):
                     await ground.wait_progress()
         except TimeoutError:
