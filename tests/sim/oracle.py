@@ -203,10 +203,6 @@ class Oracle:
         """No daemon ran at `node` since then: where all is again as it was, for everybody else nothing happened."""
         for path, acts in self.acts.items():
             here = [act for act in acts if act.node == node and act.time > since]
-            content = content_of(now.get(path))
-            finished = [act for act in acts if act.finished and content_of(act.after) == content]
-            if content is not None and finished and all(act in here for act in finished):
-                continue  # what stood there half written was closed meanwhile
             if here and before.get(path) == now.get(path) and all(act.by_user for act in here):
                 self.acts[path] = [act for act in acts if act not in here]
                 for act in self.acts[path] if any(act.finished for act in here) else ():
