@@ -312,6 +312,10 @@ def _set_times(root: Root, jobs: list[Job], changed: set[RelPath], choice: Choic
         entry = job.target.entry
         if entry is not None and entry.kind == DIRECTORY and job.target.step is not NOTHING:
             times[job.target.record.path] = entry.mtime_ns
+    for path in sorted(changed - times.keys() - {ROOT}):
+        # It is to go, so that no time is recorded for it; and a user may just be keeping it by a change of it.
+        if (goes := done.get(path)) is None or type(goes.outcome) is NotPut:
+            choice.times_set[path] = TIME_UNKNOWN
     for outcome in set_directory_times(root, list(times.items())) if times else ():
         own = done.get(outcome.path)
         failed = type(outcome) is NotPut and outcome.refusal is Refusal.ERROR

@@ -24,7 +24,7 @@ from everynode.tree.observe import observe
 from everynode.tree.outcome import NotPut, Present, Put, Refusal
 from everynode.tree.place import MovedFrom
 from everynode.tree.root import Root
-from tests.unit.core.samples import NODE_A, B, C, dead, directory, file, live, placed, record, version
+from tests.unit.core.samples import NODE_A, A, B, C, dead, directory, file, live, placed, record, version
 from tests.unit.group.fakes import put
 
 NOW = 10**18
@@ -165,3 +165,38 @@ def test_the_time_of_a_directory_that_could_not_be_set_is_work_still(
     assert not index.unplaced(0, 10)
     assert (tree / "made").stat().st_mtime_ns == 5
     assert (tree / "stood").stat().st_mtime_ns == stood.entry.mtime_ns
+
+
+def test_a_directory_that_is_to_go_and_is_kept_by_a_change_in_that_moment_gets_its_time_back(
+    root: Root, tree: Path
+) -> None:
+    """What is removed in it moves its time, and nothing is recorded that it could get back: it was deleted."""
+    (tree / "d").mkdir()
+    (tree / "d" / "a").write_bytes(b"content")
+    os.utime(tree / "d", ns=(5, 5))
+    path, within = RelPath(b"d"), RelPath(b"d/a")
+    stood, inside = observe(root, [(path, None), (within, None)], contents=True, now_ns=NOW)
+    assert isinstance(stood, Present) and isinstance(inside, Present)
+    index = Index(":memory:", NODE_A, os.urandom)
+    for name, seen in ((path, stood), (within, inside)):
+        was = version(live(B, 1, seen.entry))
+        put(
+            index,
+            Record(
+                name,
+                version(dead(B, 2, seen.entry)),
+                Placed(was, seen.entry, seen.stamp, (B, was.siblings[0].sequence)),
+                True,
+            ),
+        )
+    claimed = frozenset({path})
+    choice = choose(index, "newest", Excluder([]), 0, claimed, {})
+    done = place_batch(root, no_ignoring, [Job(target) for target in choice.targets], [], choice, NOW)
+    assert not (tree / "d" / "a").exists() and (tree / "d").stat().st_mtime_ns != 5
+    kept = version(live(A, 1, stood.entry), B=2)
+    put(index, Record(path, kept, Placed(kept, stood.entry, stood.stamp, kept.siblings[0].dot)))
+    commit(index, done, [], NOW, choice.times_set)
+    choice = choose(index, "newest", Excluder([]), 0, frozenset(), {})
+    done = place_batch(root, no_ignoring, [Job(target) for target in choice.targets], [], choice, NOW)
+    commit(index, done, [], NOW, choice.times_set)
+    assert (tree / "d").stat().st_mtime_ns == 5 and not index.unplaced(0, 10)
