@@ -545,8 +545,8 @@ def test_links_that_never_last_are_made_more_and_more_rarely_by_both_sides_toget
         async with running(a, b):
             began = asyncio.get_running_loop().time()
             await b.until(lambda: b.said.count(("linked", "a")) >= 16, seconds=60)
-            # One of them has dialled eight times, with pauses of at least 0.01, 0.02, 0.04, 0.08 and 3 x 0.15 s between;
-            # a busy machine only makes it longer.
+            # One of them has dialled eight times, with pauses of at least 0.01, 0.02, 0.04, 0.08 and three times 0.15 s
+            # in between; a busy machine only makes it longer.
             assert asyncio.get_running_loop().time() - began > 0.59
 
     run(main())
