@@ -225,6 +225,42 @@ def test_who_was_given_up_brings_nothing_back_and_loses_nothing_of_his_own(seed:
     assert play(seed, story, FORGETFUL) == []
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_directory_whose_deletion_only_some_have_forgotten_looks_the_same_everywhere(seed: int) -> None:
+    """Who was given up kept it by what he made in it: nobody tells those who have forgotten it how it looks."""
+
+    async def story(cluster: Cluster) -> None:
+        one, two, three, away = cluster.nodes
+        three.die()
+        await three.reap()
+        three.evict_days = 30.0
+        three.start()
+        one.user.mkdir(b"d")
+        await asyncio.sleep(10.0)
+        assert away.user.see(b"d") is not None
+        away.die()
+        await away.reap()
+        one.user.rmdir(b"d")
+        one.user.write_file(b"d", b"in its place")
+        await asyncio.sleep(3.0)
+        one.user.unlink(b"d")
+        await asyncio.sleep(LONG)
+        assert forgotten(one, b"d") and forgotten(two, b"d") and not forgotten(three, b"d")
+        time = away.user.time_of(b"d")
+        assert time is not None
+        away.user.mkdir(b"d/new")
+        away.user.set_mtime(b"d", time)  # else he would tell of it himself
+        for other in (one, two):
+            cluster.network.separate(away.node, other.node)
+        away.start()
+        await asyncio.sleep(30.0)
+        cluster.network.heal()
+        await asyncio.sleep(30.0)
+        assert all(node.user.see(b"d/new") is not None for node in cluster.nodes)
+
+    assert play(seed, story, FORGETFUL) == []
+
+
 @pytest.mark.parametrize("seed", range(2))
 def test_halves_that_gave_each_other_up_find_together(seed: int) -> None:
     async def story(cluster: Cluster) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from everynode.core.plan import Target
-from everynode.core.vectors import join
+from everynode.core.vectors import dominates, join
 from everynode.core.versions import dots_of, same_content_before
 from everynode.group.announce import Announcer
 from everynode.group.brake import Brake
@@ -69,6 +69,8 @@ class Applier:
         self._brake = brake
         self._retries: dict[RelPath, Retry] = {}
         self._orphans: dict[RelPath, float] = {}
+        self._bare: set[RelPath] = set()
+        """Directories that were made without a record of them."""
         self._met: set[RelPath] = set()
         """Troubled paths that the pass under way has met as work."""
         self._wanted: set[Digest] = set()
@@ -92,6 +94,7 @@ class Applier:
             finally:
                 ground.placing_now = False
             self._scan_moved()
+            self._look_at_bare()
             await self._brake.decide()
             ground.progressed()
             if self._wanted:
@@ -105,6 +108,18 @@ class Applier:
         for directory in sorted(self._ground.moved):
             self._capture.scan_wanted.put_nowait(directory)
         self._ground.moved.clear()
+
+    def _look_at_bare(self) -> None:
+        """Who knows all that others know, and still no record of a directory that he made, has forgotten its deletion.
+
+        A member that was away too long has kept it by what is in it. It becomes a directory like any other: else each
+        node would show another time of it. Where more is still to be heard, its true record may be on its way.
+        """
+        ground = self._ground
+        if self._bare and all(dominates(ground.index.heard, heads.heard) for heads in ground.heads.values()):
+            for path in sorted(self._bare):
+                self._capture.look_soon(path)
+            self._bare.clear()
 
     async def _wait_for_work(self) -> None:
         """Until something new is to be placed, or something old is due again."""
@@ -227,6 +242,7 @@ class Applier:
             )
         finally:
             ground.claims.difference_update(claimed)
+        self._bare.update(orphans)
         self._after(done, committed)
         if taken:
             ground.work.set()
