@@ -169,6 +169,7 @@ def test_wrong_settings_of_the_node_end_the_start_with_their_place(alone: Daemon
         assert "roots" in done.stderr
 
 
+@pytest.mark.cluster
 def test_two_nodes_join_share_a_tree_and_part(daemons: tuple[Daemon, Daemon]) -> None:
     a, b = daemons
     a.ok("init", *a.place())
@@ -199,6 +200,7 @@ def test_two_nodes_join_share_a_tree_and_part(daemons: tuple[Daemon, Daemon]) ->
     assert "Traceback" not in a.log() + b.log()
 
 
+@pytest.mark.cluster
 def test_a_missing_root_halts_its_group_alone_until_it_is_back(alone: Daemon) -> None:
     other = alone.folder / "other"
     alone.ok("group", "add", "tree", str(alone.root))
@@ -246,6 +248,7 @@ def test_a_damaged_index_is_set_aside_and_built_anew(alone: Daemon) -> None:
     assert (alone.root / "kept").read_text() == "kept\n"
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("how", ["command", "cluster file", "node.toml while it is down"])
 def test_another_root_that_is_empty_deletes_nothing_and_is_filled(daemons: tuple[Daemon, Daemon], how: str) -> None:
     """What the index says was placed stood in the old root: its absence in the new one is no deletion."""
