@@ -42,6 +42,8 @@ ROOT_PATH = b"/srv/tree"
 FIRST_LOOK_SECONDS = 5.0
 # A running daemon has looked at a change after this.
 LOOK_SECONDS = 1.0
+GIVING_UP_SECONDS = 0.1
+"""What is given up for room is looked for while the disk is full, and goes a moment later."""
 # Open files are not followed: the oracle holds every content for invented that nobody had finished writing.
 # The vault gives up nothing: the oracle cannot tell a loser that was pruned, long after its conflict, from a lost one.
 POLICY = GroupPolicy(vault=VaultPolicy(generations=1_000_000, age_days=1_000_000, bytes=1 << 62), follow_seconds=0)
@@ -118,6 +120,8 @@ class SimNode:
         self.refused: dict[tuple[str, bytes], int] = {}
         """(call, what about) -> errno: what the kernel refuses the daemon until further notice."""
         self._acting = False
+        self.full_until = float("-inf")
+        """When somebody made room on the disk, which had been full."""
         self._ended_at = 0.0
         self._left: Tree = {}
         """What stood there when the last daemon ended."""
@@ -378,7 +382,8 @@ class SimNode:
 
     def _watch_daemon(self, event: Event) -> None:
         path, source = _in_tree(event.path), _in_tree(event.source)
-        if event.did is Did.DELETED and self.disk.hog and _in_vault(event.path):
+        full = self.disk.hog or self.loop.time() - self.full_until < GIVING_UP_SECONDS
+        if event.did is Did.DELETED and full and _in_vault(event.path):
             self.oracle.gave_up(self.node, seen(event.inode))
         if self.life is None or event.process != self.life.kernel.pid:
             if event.did is Did.RENAMED and event.inode.is_directory and path is not None and source is not None:

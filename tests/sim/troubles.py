@@ -34,6 +34,7 @@ class Disks:
 
         def end() -> None:
             node.disk.hog = 0
+            node.full_until = self._loop.time()
 
         self._later(end)
 
