@@ -265,11 +265,14 @@ class Oracle:
         for path, acts in self.acts.items():
             for act in acts:
                 content = content_of(act.after)
-                if content is not None and (act.node == node or content in gone):
+                before_stands = act.node == node and any(tree.get(path) == act.before for tree, _ in others)
+                if before_stands and content is not None and content == content_of(act.before):
+                    act.undone = True  # others have that content, and nobody has heard of its new attributes
+                elif content is not None and (act.node == node or content in gone):
                     act.undone = act.undone or not any(
                         content in kept or _shows(tree, content) for tree, kept in others
                     )
-                elif act.node == node and any(tree.get(path) == act.before for tree, _ in others):
+                elif before_stands:
                     act.unsure = True  # nobody may have heard of it
 
     def _taken_back(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from everynode.model.ids import NodeId
@@ -556,6 +558,19 @@ class TestRemoved:
         history.act(B, X, Y)
         history.oracle.removed(B, {b"p": Y}, NO_VAULT, [({b"p": X}, NO_VAULT)])
         assert self.judge(history, {b"p": X}) == []
+
+    def test_attributes_that_it_changed_are_as_before_where_nobody_heard_of_that(self, history: History) -> None:
+        history.act(A, None, X)
+        history.act(B, X, replace(X, mode=0o700))
+        history.oracle.removed(B, {b"p": replace(X, mode=0o700)}, NO_VAULT, [({b"p": X}, NO_VAULT)])
+        assert self.judge(history, {b"p": X}) == []
+
+    def test_attributes_of_which_others_heard_do_not_come_back(self, history: History) -> None:
+        changed = replace(X, mode=0o700)
+        history.act(A, None, X)
+        history.act(B, X, changed)
+        history.oracle.removed(B, {b"p": changed}, NO_VAULT, [({b"p": changed}, NO_VAULT)])
+        assert self.judge(history, {b"p": X}) == ["resurrection"]
 
     def test_what_it_deleted_may_stay_where_that_was_not_heard(self, history: History) -> None:
         history.act(A, None, X)
