@@ -116,7 +116,8 @@ class Applier:
         node would show another time of it. Where more is still to be heard, its true record may be on its way.
         """
         ground = self._ground
-        if self._bare and all(dominates(ground.index.heard, heads.heard) for heads in ground.heads.values()):
+        told = ground.heads.values()  # nobody: who has the record may be away
+        if self._bare and told and all(dominates(ground.index.heard, heads.heard) for heads in told):
             for path in sorted(self._bare):
                 self._capture.look_soon(path)
             self._bare.clear()

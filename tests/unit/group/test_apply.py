@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Coroutine
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -641,3 +642,17 @@ def test_passes_rest_while_contents_are_on_their_way(bench: Bench, monkeypatch: 
     bench.run(story)
     pauses = [later - earlier for earlier, later in pairwise(passes)]
     assert all(pause >= 0.1 * (1 + PASS_REST) for pause in pauses), pauses
+
+
+def test_a_directory_without_a_record_is_not_described_while_nobody_is_there_who_may_have_it(bench: Bench) -> None:
+    path = RelPath(b"d")
+
+    async def story() -> None:
+        bench.applier._bare.add(path)
+        bench.applier._look_at_bare()
+        assert not bench.capture.pending(), "else 0755 and the present time may win over what its record says"
+        bench.ground.heads[NODE_B] = cast(Any, SimpleNamespace(heard={}))
+        bench.applier._look_at_bare()
+        assert bench.capture.pending() == 1
+
+    bench.run(story)
