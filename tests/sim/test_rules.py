@@ -650,16 +650,22 @@ def open_when_exchanged(node: SimNode, path: bytes) -> list[Writing]:
     return opened
 
 
+async def replaced_while_open(one: SimNode, two: SimNode) -> list[Writing]:
+    """What `one` writes at p takes the place of a file that a user of `two` has begun to write to; his hold of it."""
+    one.user.write_file(b"p", b"before")
+    await asyncio.sleep(2.0)
+    opened = open_when_exchanged(two, b"p")
+    one.user.write_file(b"p", b"meanwhile")
+    await asyncio.sleep(2.0)
+    assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+    return opened
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_written_to_a_replaced_file_outlives_the_deletion_of_what_replaced_it(seed: int) -> None:
     async def story(cluster: Cluster) -> None:
         one, two, _ = cluster.nodes
-        one.user.write_file(b"p", b"before")
-        await asyncio.sleep(2.0)
-        opened = open_when_exchanged(two, b"p")
-        one.user.write_file(b"p", b"meanwhile")
-        await asyncio.sleep(2.0)
-        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        opened = await replaced_while_open(one, two)
         two.user.unlink(b"p")
         await asyncio.sleep(2.0)
         opened[0].write(b"done").close()
@@ -701,12 +707,7 @@ def test_what_is_written_to_a_replaced_file_is_in_the_vault_if_his_own_node_wrot
 
     async def story(cluster: Cluster) -> None:
         one, two, _ = cluster.nodes
-        one.user.write_file(b"p", b"before")
-        await asyncio.sleep(2.0)
-        opened = open_when_exchanged(two, b"p")
-        one.user.write_file(b"p", b"meanwhile")
-        await asyncio.sleep(2.0)
-        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        opened = await replaced_while_open(one, two)
         two.user.write_file(b"p", b"after")
         await asyncio.sleep(2.0)
         opened[0].write(b"done").close()
@@ -725,12 +726,7 @@ def test_what_is_written_to_a_replaced_file_when_no_daemon_runs_is_a_change_but_
 ) -> None:
     async def story(cluster: Cluster) -> None:
         one, two, _ = cluster.nodes
-        one.user.write_file(b"p", b"before")
-        await asyncio.sleep(2.0)
-        opened = open_when_exchanged(two, b"p")
-        one.user.write_file(b"p", b"meanwhile")
-        await asyncio.sleep(2.0)
-        assert content_of(two.user.see(b"p")) == content_of(one.user.see(b"p"))
+        opened = await replaced_while_open(one, two)
         if cut:
             await cluster.cut_power(two)
         else:
